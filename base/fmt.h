@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Numbers and bytes into a buffer that is known to be large enough: each call writes at `out` and returns the
+ * place after the last byte written. No terminating NUL, no allocation, no locale. The caller owns the buffer
+ * and has room for the longest form (FMT_U64_MAX, FMT_I64_MAX, or the width that it asks for).
+ */
+#ifndef WEIR_BASE_FMT_H
+#define WEIR_BASE_FMT_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/str.h"
+
+#define FMT_U64_MAX 20 /* 18446744073709551615 */
+#define FMT_I64_MAX 20 /* -9223372036854775808 */
+
+static inline void fmt_two_digits(char *out, unsigned v) /* v < 100 */
+{
+	static const char pairs[] = "00010203040506070809"
+				    "10111213141516171819"
+				    "20212223242526272829"
+				    "30313233343536373839"
+				    "40414243444546474849"
+				    "50515253545556575859"
+				    "60616263646566676869"
+				    "70717273747576777879"
+				    "80818283848586878889"
+				    "90919293949596979899";
+	memcpy(out, pairs + 2 * v, 2);
+}
+
+static inline unsigned fmt_u64_len(uint64_t v)
+{
+	unsigned n = 1;
+	for (; v >= 10000; v /= 10000)
+		n += 4;
+	return n + (v >= 10) + (v >= 100) + (v >= 1000);
+}
+
+/* Exactly `width` digits, zeros in front; higher digits than fit are cut off. */
+static inline char *fmt_pad(char *out, uint64_t v, unsigned width)
+{
+	unsigned left = width;
+	for (; left >= 2; left -= 2, v /= 100)
+		fmt_two_digits(out + left - 2, (unsigned)(v % 100));
+	if (left)
+		*out = (char)('0' + v % 10);
+	return out + width;
+}
+
+static inline char *fmt_u64(char *out, uint64_t v)
+{
+	if (v < 10) {
+		*out = (char)('0' + v);
+		return out + 1;
+	}
+	return fmt_pad(out, v, fmt_u64_len(v));
+}
+
+static inline char *fmt_i64(char *out, int64_t v)
+{
+	if (v >= 0)
+		return fmt_u64(out, (uint64_t)v);
+	*out = '-';
+	return fmt_u64(out + 1, 0 - (uint64_t)v);
+}
+
+/* Exactly `width` lower-case hexadecimal digits, zeros in front; higher digits than fit are cut off. */
+static inline char *fmt_hex(char *out, uint64_t v, unsigned width)
+{
+	for (unsigned i = width; i-- > 0; v >>= 4)
+		out[i] = "0123456789abcdef"[v & 15];
+	return out + width;
+}
+
+static inline char *fmt_str(char *out, struct str s)
+{
+	if (s.n)
+		memcpy(out, s.p, s.n);
+	return out + s.n;
+}
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/loop.h"
+
+#include <assert.h>
+
+#define TIMER_SLACK (USEC_PER_SEC / 1000)
+#define IDLE_TURN (60 * USEC_PER_SEC) /* the loop turns at least this often */
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	struct loop *l = arg;
+	l->timer_at = USEC_NEVER;
+	loop_wake(l);
+}
+
+bool loop_init(struct loop *l)
+{
+	struct event_config *cfg = event_config_new();
+	if (!cfg)
+		return false;
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
+	event_config_require_features(cfg, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE);
+	*l = (struct loop){.base = event_base_new_with_config(cfg), .stale = true};
+	event_config_free(cfg);
+	if (!l->base)
+		return false;
+	list_init(&l->ready);
+	list_init(&l->classes);
+	list_init(&l->hooks);
+	l->now = clock_mono();
+	l->next_due = l->timer_at = USEC_NEVER;
+	event_assign(&l->timer, l->base, -1, 0, on_timer, l);
+	return true;
+}
+
+static void bury_all(struct loop *l)
+{
+	while (l->dead) {
+		struct grave *g = l->dead;
+		l->dead = g->next;
+		g->free(g);
+	}
+}
+
+void loop_free(struct loop *l)
+{
+	bury_all(l);
+	event_del(&l->timer);
+	event_base_free(l->base);
+	l->base = NULL;
+}
+
+void loop_stop(struct loop *l)
+{
+	l->stopped = true;
+	event_base_loopbreak(l->base);
+}
+
+void loop_set_timer(struct loop *l)
+{
+	if (l->next_due >= l->timer_at)
+		return;
+	usec_t wait = l->next_due - l->now + TIMER_SLACK;
+	if (wait < 0)
+		wait = 0;
+	if (wait > IDLE_TURN)
+		wait = IDLE_TURN;
+	struct timeval tv = {wait / USEC_PER_SEC, wait % USEC_PER_SEC};
+	l->timer_at = l->now + wait;
+	event_add(&l->timer, &tv);
+}
+
+void timeout_class_init(struct timeout_class *c, struct loop *l, usec_t after)
+{
+	if (c->loop) {
+		assert(list_empty(&c->armed));
+		c->after = after;
+		return;
+	}
+	c->loop = l;
+	c->after = after;
+	list_init(&c->armed);
+	list_push(&l->classes, &c->link);
+}
+
+void timeout_class_drop(struct timeout_class *c)
+{
+	if (!c->loop)
+		return;
+	while (list_pop(&c->armed))
+		;
+	list_del(&c->link);
+	c->loop = NULL;
+}
+
+void hook_add(struct loop *l, struct hook *h, void (*run)(struct hook *))
+{
+	h->run = run;
+	list_push(&l->hooks, &h->link);
+}
+
+void hook_del(struct hook *h)
+{
+	list_del(&h->link);
+}
+
+/* A timeout armed by a callback is never due in the same pass: classes longer than nothing are in the future. */
+static void fire_class(struct timeout_class *c, usec_t now)
+{
+	struct list *first;
+	while ((first = list_first(&c->armed))) {
+		struct timeout *t = list_entry(first, struct timeout, link);
+		if (t->at > now)
+			return;
+		list_del(&t->link);
+		t->fired(t);
+	}
+}
+
+static void fire_due(struct loop *l)
+{
+	if (l->now < l->next_due)
+		return;
+	l->next_due = USEC_NEVER;
+	for (struct list *i = l->classes.next, *next; i != &l->classes; i = next) {
+		struct timeout_class *c = list_entry(i, struct timeout_class, link);
+		fire_class(c, l->now);
+		next = i->next;
+	}
+	for (struct list *i = l->classes.next; i != &l->classes; i = i->next) {
+		struct timeout_class *c = list_entry(i, struct timeout_class, link);
+		struct list *first = list_first(&c->armed);
+		usec_t at = first ? list_entry(first, struct timeout, link)->at : USEC_NEVER;
+		if (at < l->next_due)
+			l->next_due = at;
+	}
+	loop_set_timer(l);
+}
+
+/* Only what was ready before this pass: a task that queues itself again waits for the next turn's events. */
+static void run_ready(struct loop *l)
+{
+	struct list batch;
+	if (list_empty(&l->ready))
+		return;
+	batch = l->ready;
+	batch.next->prev = batch.prev->next = &batch;
+	list_init(&l->ready);
+	struct list *first;
+	while ((first = list_pop(&batch))) {
+		struct task *t = list_entry(first, struct task, link);
+		t->run(t);
+	}
+}
+
+static void turn(struct loop *l)
+{
+	int busy = !list_empty(&l->ready) ? EVLOOP_NONBLOCK : 0;
+	l->stale = true;
+	event_base_loop(l->base, EVLOOP_ONCE | busy);
+	loop_wake(l);
+	run_ready(l);
+	fire_due(l);
+	for (struct list *i = l->hooks.next, *next; i != &l->hooks; i = next) {
+		next = i->next;
+		list_entry(i, struct hook, link)->run(list_entry(i, struct hook, link));
+	}
+	bury_all(l);
+}
+
+void loop_run(struct loop *l)
+{
+	l->stopped = false;
+	l->now = clock_mono();
+	while (!l->stopped)
+		turn(l);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/ring.h"
+
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/board.h"
+
+/* A record is its header and the line, rounded up to 8 bytes. It never wraps: a header with no kind skips to the end. */
+#define HEADER 8
+#define PAD(n) (((n) + 7u) & ~(size_t)7)
+
+struct ring {
+	_Atomic uint64_t head; /* producer: bytes ever written */
+	char pad[56];
+	_Atomic uint64_t tail; /* reader: bytes ever read */
+	char pad2[56];
+	unsigned char data[RING_BYTES];
+};
+
+struct rings {
+	_Atomic uint32_t sleeping; /* the reader waits on it while it is 1 */
+	struct ring ring[PROC_MAX];
+};
+
+struct header {
+	uint32_t len, kind;
+};
+
+static struct rings *all;
+static struct ring *own;
+
+size_t ring_bytes(void)
+{
+	return sizeof(struct rings);
+}
+
+void ring_attach(void *section)
+{
+	all = section;
+}
+
+void ring_join(unsigned slot)
+{
+	own = &all->ring[slot];
+}
+
+bool ring_joined(void)
+{
+	return own != NULL;
+}
+
+static struct header *header_at(struct ring *r, uint64_t pos)
+{
+	return (struct header *)(void *)(r->data + pos % RING_BYTES);
+}
+
+char *ring_reserve(void)
+{
+	const uint64_t want = HEADER + PAD(RING_LINE);
+	uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
+	uint64_t tail = atomic_load_explicit(&own->tail, memory_order_acquire);
+	uint64_t to_end = RING_BYTES - head % RING_BYTES;
+	uint64_t skip = to_end < want ? to_end : 0;
+	if (head + skip + want - tail > RING_BYTES)
+		return NULL;
+	if (skip) {
+		*header_at(own, head) = (struct header){(uint32_t)(skip - HEADER), 0};
+		head += skip;
+		atomic_store_explicit(&own->head, head, memory_order_release);
+	}
+	return (char *)header_at(own, head) + HEADER;
+}
+
+static long futex(_Atomic uint32_t *at, int op, uint32_t val, const struct timespec *ts)
+{
+	return syscall(SYS_futex, at, op, val, ts, NULL, 0);
+}
+
+void ring_commit(enum ring_kind kind, size_t n)
+{
+	uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
+	*header_at(own, head) = (struct header){(uint32_t)n, kind};
+	atomic_store_explicit(&own->head, head + HEADER + PAD(n), memory_order_seq_cst);
+	if (atomic_load_explicit(&all->sleeping, memory_order_seq_cst)) {
+		atomic_store(&all->sleeping, 0);
+		futex(&all->sleeping, FUTEX_WAKE, 1, NULL);
+	}
+}
+
+static void skip_record(struct ring *r, const struct header *h)
+{
+	uint64_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+	atomic_store_explicit(&r->tail, tail + HEADER + PAD(h->len), memory_order_release);
+}
+
+const char *ring_peek(unsigned slot, enum ring_kind *kind, size_t *n)
+{
+	struct ring *r = &all->ring[slot];
+	for (;;) {
+		uint64_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+		if (tail == atomic_load_explicit(&r->head, memory_order_acquire))
+			return NULL;
+		struct header *h = header_at(r, tail);
+		if (h->len > RING_BYTES - HEADER) { /* a producer gone mad: start over at its head */
+			atomic_store(&r->tail, atomic_load(&r->head));
+			return NULL;
+		}
+		if (h->kind) {
+			*kind = (enum ring_kind)h->kind;
+			*n = h->len;
+			return (const char *)h + HEADER;
+		}
+		skip_record(r, h);
+	}
+}
+
+void ring_release(unsigned slot)
+{
+	struct ring *r = &all->ring[slot];
+	skip_record(r, header_at(r, atomic_load_explicit(&r->tail, memory_order_relaxed)));
+}
+
+static bool any_line(void)
+{
+	for (unsigned i = 0; i < PROC_MAX; i++) {
+		struct ring *r = &all->ring[i];
+		if (atomic_load_explicit(&board()->proc[i].kind, memory_order_relaxed) == PROC_NONE)
+			continue;
+		if (atomic_load(&r->head) != atomic_load(&r->tail))
+			return true;
+	}
+	return false;
+}
+
+void ring_sleep(unsigned ms)
+{
+	struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
+	atomic_store(&all->sleeping, 1);
+	if (!any_line())
+		futex(&all->sleeping, FUTEX_WAIT, 1, &ts);
+	atomic_store(&all->sleeping, 0);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/stream.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	struct stream *s = arg;
+	loop_wake(s->loop);
+	if (what & (EV_READ | EV_CLOSED))
+		s->can_read = true;
+	if (what & EV_WRITE)
+		s->can_write = true;
+	if (what & EV_CLOSED)
+		s->peer_closed = true;
+	s->ready(s);
+}
+
+bool stream_open(struct stream *s, struct loop *l, int fd, void (*ready)(struct stream *))
+{
+	s->loop = l;
+	s->ready = ready;
+	s->fd = fd;
+	s->err = 0;
+	s->can_read = s->can_write = true; /* told otherwise by the first call that finds nothing */
+	s->connecting = s->peer_closed = s->eof = false;
+	event_assign(&s->event, l->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, s);
+	if (event_add(&s->event, NULL) == 0)
+		return true;
+	close(fd);
+	s->fd = -1;
+	return false;
+}
+
+bool stream_connect(struct stream *s, struct loop *l, const struct sockaddr *sa, socklen_t len,
+		    void (*ready)(struct stream *))
+{
+	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	s->fd = -1;
+	if (fd < 0)
+		return false;
+	if (sa->sa_family != AF_UNIX)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+	if (connect(fd, sa, len) < 0 && errno != EINPROGRESS) {
+		int saved = errno;
+		close(fd);
+		errno = saved;
+		return false;
+	}
+	if (!stream_open(s, l, fd, ready)) {
+		errno = ENOMEM;
+		return false;
+	}
+	s->connecting = true;
+	s->can_read = s->can_write = false;
+	return true;
+}
+
+int stream_connected(struct stream *s)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+	s->connecting = false;
+	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		err = errno;
+	s->err = err;
+	return err;
+}
+
+static ssize_t failed(struct stream *s, bool *flag)
+{
+	if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+		*flag = errno == EINTR;
+		return STREAM_AGAIN;
+	}
+	s->err = errno;
+	s->can_read = s->can_write = false;
+	return STREAM_ERROR;
+}
+
+/* Data and FIN may come in one edge, so a short read ends reading only while no FIN is known of. */
+ssize_t stream_read(struct stream *s, void *to, size_t n)
+{
+	ssize_t got;
+	do
+		got = read(s->fd, to, n);
+	while (got < 0 && errno == EINTR);
+	if (got > 0) {
+		if ((size_t)got < n && !s->peer_closed)
+			s->can_read = false;
+		return got;
+	}
+	if (got < 0)
+		return failed(s, &s->can_read);
+	s->eof = s->peer_closed = true;
+	s->can_read = false;
+	return 0;
+}
+
+static ssize_t written(struct stream *s, ssize_t sent, size_t asked)
+{
+	if (sent < 0)
+		return failed(s, &s->can_write);
+	if ((size_t)sent < asked)
+		s->can_write = false;
+	return sent;
+}
+
+ssize_t stream_writev(struct stream *s, const struct iovec *v, int count)
+{
+	size_t asked = 0;
+	for (int i = 0; i < count; i++)
+		asked += v[i].iov_len;
+	ssize_t sent;
+	do
+		sent = count == 1 ? write(s->fd, v[0].iov_base, v[0].iov_len) : writev(s->fd, v, count);
+	while (sent < 0 && errno == EINTR);
+	return written(s, sent, asked);
+}
+
+ssize_t stream_write(struct stream *s, const void *from, size_t n)
+{
+	ssize_t sent;
+	do
+		sent = write(s->fd, from, n);
+	while (sent < 0 && errno == EINTR);
+	return written(s, sent, n);
+}
+
+void stream_shutdown(struct stream *s)
+{
+	if (s->fd >= 0)
+		shutdown(s->fd, SHUT_WR);
+}
+
+void stream_close(struct stream *s)
+{
+	if (s->fd < 0)
+		return;
+	event_del(&s->event);
+	close(s->fd);
+	s->fd = -1;
+	s->can_read = s->can_write = false;
+}
+
+void stream_reset(struct stream *s)
+{
+	if (s->fd >= 0)
+		setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+	stream_close(s);
+}

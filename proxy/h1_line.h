@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One line of HTTP/1: classes of bytes, scans for the byte that ends a run, and the split of a field line. Of the
+ * parsers in h1_*.c alone; others include h1_head.h and h1_body.h. Pure functions; all reads stay within buf[0, len).
+ *
+ * Every scan has a plain form that goes by the table of classes, and on x86-64 one that looks at 16 bytes at once.
+ */
+#ifndef WEIR_PROXY_H1_LINE_H
+#define WEIR_PROXY_H1_LINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include "proxy/h1_head.h"
+
+enum h1_class {
+	H1_TCHAR = 1 << 0,	 /* of tokens (RFC 9110, 5.6.2) */
+	H1_PLAIN = 1 << 1,	 /* a letter, digit or dash */
+	H1_HOST = 1 << 2,	 /* of the host names that we take: a letter, digit, or one of -._ */
+	H1_STOP_VALUE = 1 << 3,	 /* in no field value (RFC 9110, 5.5): a control byte but the tab */
+	H1_STOP_START = 1 << 4,	 /* in no request line: neither visible ASCII nor SP */
+	H1_STOP_TARGET = 1 << 5, /* ends a path: SP, `?`, and `#`, which is in no target */
+	H1_STOP_QUERY = 1 << 6,	 /* ends a query: SP, `#` */
+	H1_COLON = 1 << 7,
+};
+
+extern const uint8_t h1_class[256];
+
+static inline bool h1_is(char c, unsigned classes)
+{
+	return (h1_class[(unsigned char)c] & classes) != 0;
+}
+
+/* The first byte from `at` on that is of that class, or len. */
+static inline size_t h1_scan_plain(const char *buf, size_t at, size_t len, enum h1_class stop)
+{
+	while (at < len && !h1_is(buf[at], stop))
+		at++;
+	return at;
+}
+
+/*
+ * H1_SCAN(name, class, expression): the same by 16 bytes, where the expression gives 0xff for each byte of v that is of
+ * the class. The last bytes are looked at together with those before them, never with what lies behind the buffer.
+ */
+#ifdef __SSE2__
+#define H1_SCAN(name, stop, expression)                                                                      \
+	static inline size_t name(const char *buf, size_t at, size_t len)                                   \
+	{                                                                                                    \
+		for (; at + 16 <= len; at += 16) {                                                           \
+			__m128i v = _mm_loadu_si128((const __m128i *)(const void *)(buf + at));              \
+			unsigned found = (unsigned)_mm_movemask_epi8(expression);                            \
+			if (found)                                                                           \
+				return at + (unsigned)__builtin_ctz(found);                                  \
+		}                                                                                            \
+		if (len < 16 || at >= len)                                                                   \
+			return h1_scan_plain(buf, at, len, stop);                                            \
+		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)(buf + len - 16));                \
+		unsigned found = (unsigned)_mm_movemask_epi8(expression) >> (at + 16 - len);                 \
+		return found ? at + (unsigned)__builtin_ctz(found) : len;                                    \
+	}
+#else
+#define H1_SCAN(name, stop, expression)                                                                      \
+	static inline size_t name(const char *buf, size_t at, size_t len)                                   \
+	{                                                                                                    \
+		return h1_scan_plain(buf, at, len, stop);                                                    \
+	}
+#endif
+
+#define V_EQ(c) _mm_cmpeq_epi8(v, _mm_set1_epi8(c))
+#define V_CONTROL _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v)
+#define V_BELOW_SPACE _mm_cmplt_epi8(v, _mm_set1_epi8(0x20)) /* signed: takes 0x80 to 0xff too */
+
+H1_SCAN(h1_scan_value, H1_STOP_VALUE, _mm_or_si128(_mm_andnot_si128(V_EQ('\t'), V_CONTROL), V_EQ(0x7f)))
+H1_SCAN(h1_scan_start, H1_STOP_START, _mm_or_si128(V_BELOW_SPACE, V_EQ(0x7f)))
+H1_SCAN(h1_scan_target, H1_STOP_TARGET, _mm_or_si128(_mm_or_si128(V_EQ(' '), V_EQ('?')), V_EQ('#')))
+H1_SCAN(h1_scan_query, H1_STOP_QUERY, _mm_or_si128(V_EQ(' '), V_EQ('#')))
+H1_SCAN(h1_scan_colon, H1_COLON, V_EQ(':'))
+
+#undef V_EQ
+#undef V_CONTROL
+#undef V_BELOW_SPACE
+#undef H1_SCAN
+
+/* What is wrong with a byte that stopped a scan and is no CR. */
+const char *h1_why_byte(char c);
+
+/* What is wrong with a name that is no token; NULL when it is one. `odd` tells of other bytes than letters, digits, dashes. */
+const char *h1_why_name(const char *name, size_t n, bool *odd);
+
+/* True if the whole of it is a token, and not empty. */
+bool h1_is_token(struct str s);
+
+/*
+ * Splits the field line buf[at, end), in which h1_scan_value found nothing, into *f (RFC 9112, 5). NULL, or what is wrong.
+ * The colon is searched up to len, behind the line's end, which costs less than minding it.
+ */
+static inline const char *h1_split_field(const char *buf, size_t at, size_t end, size_t len, struct h1_field *f,
+					 bool *odd)
+{
+	size_t colon = h1_scan_colon(buf, at, len);
+	size_t n = colon - at;
+
+	if (colon >= end)
+		return is_ows(buf[at]) ? "a folded field line" : "a field line without a colon";
+	enum field_id id = field_lookup(buf + at, n);
+	*odd = false;
+	if (id == FIELD_OTHER) {
+		const char *why = h1_why_name(buf + at, n, odd);
+		if (why)
+			return why;
+	}
+	size_t from = colon + 1;
+	while (from < end && is_ows(buf[from]))
+		from++;
+	while (end > from && is_ows(buf[end - 1]))
+		end--;
+	f->name_at = (uint32_t)at;
+	f->value_at = (uint32_t)from;
+	f->value_len = (uint32_t)(end - from);
+	f->name_len = (uint16_t)n;
+	f->id = (uint8_t)id;
+	f->flags = 0;
+	return NULL;
+}
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lifts in force, in shared memory: written by control alone (from the admin socket and from the store), read by
+ * every worker on every request, without a lock (a sequence number tells a reader that it read while control wrote).
+ *
+ * A lift frees the requests in its scope from the limits until its end, which comes by itself. With `shadow` they are
+ * still counted, and it is told who would have been refused. A lift never opens what `allow` or `deny` close.
+ */
+#ifndef WEIR_RATELIMIT_LIFT_H
+#define WEIR_RATELIMIT_LIFT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+
+#define LIFTS_MAX 64
+#define LIFT_CLIENTS 16
+#define LIFT_SITES 16
+#define LIFT_ID 9      /* 8 hex digits and the NUL */
+#define LIFT_REASON 200
+#define LIFT_BY 64
+#define LIFT_SITE 256
+
+struct lift_net {
+	uint8_t addr[16]; /* as acl/addr.h: IPv4 mapped into IPv6 */
+	uint8_t bits;
+};
+
+struct lift {
+	char id[LIFT_ID];
+	bool shadow;
+	usec_t until; /* CLOCK_MONOTONIC of this machine */
+	unsigned clients; /* 0: every client */
+	struct lift_net client[LIFT_CLIENTS];
+	unsigned sites; /* 0: every site */
+	char site[LIFT_SITES][LIFT_SITE]; /* site names: a site's first host */
+	char reason[LIFT_REASON];
+	char by[LIFT_BY];
+	uint32_t uid;
+};
+
+struct lifts; /* the section */
+size_t lifts_bytes(void);
+
+/* Control: adds or replaces by id. False: LIFTS_MAX are in force. */
+bool lifts_put(struct lifts *, const struct lift *);
+bool lifts_remove(struct lifts *, const char *id);
+/* Copies those whose end is after now; out has room for LIFTS_MAX. Returns how many. Any process. */
+unsigned lifts_list(const struct lifts *, usec_t now, struct lift *out);
+
+enum lift_effect { LIFT_NONE, LIFT_FULL, LIFT_SHADOW };
+/*
+ * What holds for a request of this client (its real address) to this site: a full lift beats a shadow one. *id is
+ * filled in (LIFT_ID bytes) unless LIFT_NONE. With no lift in force it costs one load and a compare.
+ */
+enum lift_effect lifts_match(const struct lifts *, usec_t now, const uint8_t addr[16], struct str site, char *id);
+
+#endif
