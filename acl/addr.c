@@ -246,7 +246,8 @@ static char *format_group(char *p, unsigned v)
 	return fmt_hex(p, v, width);
 }
 
-/* The longest run of two zero groups or more, the first of equals (RFC 5952, 4.2.3). *len is 0 without one. */
+/* The longest run of two zero groups or more, the first of equals (RFC 5952, 4.2.3). *len is 0 without one.
+ */
 static unsigned longest_gap(const uint8_t b[16], unsigned *len)
 {
 	unsigned best = 0, at = 0, run = 0;

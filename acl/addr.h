@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * IP addresses and networks as plain values. Both families have one form, the 16 bytes of IPv6: an IPv4 address is
- * ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that a mapped address and the IPv4 address that it maps are the same value.
- * All functions are pure, keep nothing and allocate nothing. A parser that answers false leaves its output alone.
+ * IP addresses and networks as plain values. Both families have one form, the 16 bytes of IPv6: an IPv4
+ * address is
+ * ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that a mapped address and the IPv4 address that it maps are the same
+ * value. All functions are pure, keep nothing and allocate nothing. A parser that answers false leaves its
+ * output alone.
  */
 #ifndef WEIR_ACL_ADDR_H
 #define WEIR_ACL_ADDR_H
@@ -30,8 +32,8 @@ struct cidr {
 struct sockaddr;
 
 /*
- * An address as RFC 4291, 2.2 writes it, or four decimal numbers without leading zeros. No short or octal forms, no
- * zone, no brackets, no blanks: text that two programs could read as two addresses is none.
+ * An address as RFC 4291, 2.2 writes it, or four decimal numbers without leading zeros. No short or octal
+ * forms, no zone, no brackets, no blanks: text that two programs could read as two addresses is none.
  */
 bool addr_parse(struct str, struct addr *);
 
@@ -51,8 +53,8 @@ size_t addr_format(char *out /* ADDR_TEXT */, const struct addr *);
 void addr_mask(struct addr *, unsigned bits);
 
 /*
- * A network, or an address alone, which is a network of one. False with *why: a fragment that fits after the text
- * and a colon; it stays valid until this thread's next call.
+ * A network, or an address alone, which is a network of one. False with *why: a fragment that fits after the
+ * text and a colon; it stays valid until this thread's next call.
  */
 bool cidr_parse(struct str, struct cidr *, const char **why);
 
@@ -62,7 +64,8 @@ size_t cidr_format(char *out /* CIDR_TEXT */, const struct cidr *);
 /* An IPv6 network that is wider than /96 speaks of IPv6 only: ::/0 does not hold 192.0.2.1. */
 bool cidr_has(const struct cidr *, const struct addr *);
 
-/* Whom a request is counted under: an IPv4 address whole, of an IPv6 address the network of `ipv6_prefix` bits. */
+/* Whom a request is counted under: an IPv4 address whole, of an IPv6 address the network of `ipv6_prefix`
+ * bits. */
 struct addr client_key(struct addr, unsigned ipv6_prefix);
 
 static inline struct addr addr_v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d)

@@ -89,7 +89,7 @@ static size_t utf8_char(const unsigned char *s, size_t n, bool *valid)
 }
 
 /* Writes the one character at the front, which is not plain; NULL when it does not fit. */
-static char *escape_one(char *out, const char *end, struct str *in)
+static char *escape_one(char *out, char *end, struct str *in)
 {
 	unsigned char c = (unsigned char)in->p[0], how = escape_of[c];
 	char text[6] = "\\u00";
@@ -116,7 +116,7 @@ static char *escape_one(char *out, const char *end, struct str *in)
 	return out + n;
 }
 
-char *json_escape_some(char *out, const char *end, struct str *in)
+char *json_escape_some(char *out, char *end, struct str *in)
 {
 	while (in->n) {
 		size_t room = (size_t)(end - out), run = plain_run(in->p, in->n < room ? in->n : room);

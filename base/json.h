@@ -63,9 +63,9 @@ void json_raw(struct json *, struct str value); /* a whole JSON value, taken as 
  * Takes characters off `in` and writes them escaped, without quotes, for as long as whole ones fit before
  * `end`. Returns the place after the last byte; in->n is 0 when everything was written.
  */
-char *json_escape_some(char *out, const char *end, struct str *in);
+char *json_escape_some(char *out, char *end, struct str *in);
 
-static inline char *json_escape(char *out, const char *end, struct str in)
+static inline char *json_escape(char *out, char *end, struct str in)
 {
 	return json_escape_some(out, end, &in);
 }

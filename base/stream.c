@@ -103,8 +103,12 @@ ssize_t stream_read(struct stream *s, void *to, size_t n)
 
 static ssize_t written(struct stream *s, ssize_t sent, size_t asked)
 {
-	if (sent < 0)
-		return failed(s, &s->can_write);
+	if (sent < 0) {
+		ssize_t r = failed(s, &s->can_write);
+		if (r == STREAM_ERROR)
+			s->can_read = true; /* what the peer said before it closed may still be there */
+		return r;
+	}
 	if ((size_t)sent < asked)
 		s->can_write = false;
 	return sent;

@@ -32,6 +32,11 @@
 #define CONF_PATHS_MAX 64 /* path rules a site */
 #define CONF_WORKERS_MAX 64
 
+struct conf_words { /* a list as it was written: names, CIDRs, file:PATH */
+	unsigned n;
+	struct str *item;
+};
+
 struct conf_listen {
 	struct str text; /* as written: 0.0.0.0:8080, [::]:8080, unix:/path */
 	struct sockaddr_storage sa;
@@ -44,6 +49,7 @@ enum conf_client_header { CONF_XFF, CONF_FORWARDED, CONF_SINGLE };
 
 struct conf_client_ip {
 	int trusted; /* list of networks (acl/netset.h), -1: none are trusted */
+	struct conf_words trusted_text;
 	enum conf_client_header header;
 	struct str header_name;			  /* of CONF_SINGLE, lower case */
 	struct str only_with_name, only_with_value; /* name.n == 0: not asked for */
@@ -53,6 +59,7 @@ struct conf_client_ip {
 struct conf_network {
 	struct str name;
 	int list;
+	struct conf_words text;
 };
 
 /* A policy, and its larger (or smaller) limits for some networks: of several that hold a client, the highest counts. */
@@ -87,6 +94,7 @@ struct conf_rate_limit {
 	unsigned policies;
 	struct conf_policy *policy;
 	struct netmask exempt;
+	struct conf_words exempt_text;
 	enum conf_limit_headers headers;
 	usec_t max_lift_us;
 	size_t memory; /* bytes of shared memory for the client table */
@@ -129,6 +137,7 @@ struct conf_path {
 	struct str prefix;
 	bool has_allow;
 	struct netmask allow;
+	struct conf_words allow_text;
 	int policy; /* place in conf.rate_limit.policy, POLICY_INHERIT (none said) or POLICY_OFF */
 };
 
@@ -140,6 +149,7 @@ struct conf_site {
 	struct conf_upstream *upstream;
 	bool has_allow;
 	struct netmask allow;
+	struct conf_words allow_text;
 	int policy; /* never POLICY_INHERIT: `default` when left out, POLICY_OFF where there is none */
 	bool cookies;
 	unsigned upgrades;
@@ -162,6 +172,7 @@ struct conf_admin {
 	socklen_t http_len;
 	struct str http_text;
 	struct netmask http_allow; /* besides loopback */
+	struct conf_words allow_text;
 };
 
 enum conf_access_log { ACCESS_LOG_OFF, ACCESS_LOG_STDOUT, ACCESS_LOG_PATH };
@@ -189,6 +200,7 @@ struct conf {
 	unsigned networks;
 	struct conf_network *network;
 	struct netmask deny;
+	struct conf_words deny_text;
 	struct conf_rate_limit rate_limit;
 	struct conf_cookies cookies;
 	bool cors_set;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The chunked transfer coding (RFC 9112, 7.1): decoding step by step over the input, and the chunk header for writing.
+ * The chunked transfer coding (RFC 9112, 7.1): decoding step by step over the input, and the chunk header for
+ *writing.
  *
- * Pure: no sockets, no allocation. The caller owns the bytes and the struct h1_chunked; slices handed out point into
- * the bytes of that one call. Each step consumes `*used` bytes. What a step leaves must be shown again at the next one,
- * with more behind it if there is more; only a trailer line is ever left (a chunk header is taken as it comes), so the
- * input must have room for limits.line + 2 bytes.
+ * Pure: no sockets, no allocation. The caller owns the bytes and the struct h1_chunked; slices handed out
+ *point into the bytes of that one call. Each step consumes `*used` bytes. What a step leaves must be shown
+ *again at the next one, with more behind it if there is more; only a trailer line is ever left (a chunk
+ *header is taken as it comes), so the input must have room for limits.line + 2 bytes.
  *
  *	for (;;) {
  *		step = h1_chunked_step(&c, p, n, &used, &slice);
@@ -13,10 +14,11 @@
  *		p += used, n -= used;
  *	}
  *
- * Strict: sizes are 1 to 16 hex digits up to 2^63-1, CRLF ends every line and follows the data at once, no white space
- * beside the size or in extensions (7.1.1 calls it bad). Extensions must follow the grammar; they are dropped, as 7.1.1
- * lets us, and all together may have H1_EXTENSION_MAX bytes a message. Trailers follow the rules of heads; those that
- * RFC 9110, 6.5.1 forbids, hop-by-hop ones and look-alikes of weir's own are dropped.
+ * Strict: sizes are 1 to 16 hex digits up to 2^63-1, CRLF ends every line and follows the data at once, no
+ *white space beside the size or in extensions (7.1.1 calls it bad). Extensions must follow the grammar; they
+ *are dropped, as 7.1.1 lets us, and all together may have H1_EXTENSION_MAX bytes a message. Trailers follow
+ *the rules of heads; those that RFC 9110, 6.5.1 forbids, hop-by-hop ones and look-alikes of weir's own are
+ *dropped.
  */
 #ifndef WEIR_PROXY_H1_BODY_H
 #define WEIR_PROXY_H1_BODY_H
@@ -27,8 +29,8 @@
 #include "base/str.h"
 #include "proxy/h1_head.h"
 
-#define H1_EXTENSION_MAX 4096	/* bytes of chunk extensions in one message */
-#define H1_CHUNK_HEADER_MAX 20	/* room that h1_chunk_header needs */
+#define H1_EXTENSION_MAX 4096  /* bytes of chunk extensions in one message */
+#define H1_CHUNK_HEADER_MAX 20 /* room that h1_chunk_header needs */
 
 enum h1_body_step {
 	BODY_DATA,    /* a slice of content, never empty */
@@ -54,7 +56,8 @@ struct h1_chunked {
 };
 
 void h1_chunked_init(struct h1_chunked *c, const struct h1_limits *limits);
-enum h1_body_step h1_chunked_step(struct h1_chunked *c, const char *buf, size_t len, size_t *used, struct str *out);
+enum h1_body_step h1_chunked_step(struct h1_chunked *c, const char *buf, size_t len, size_t *used,
+				  struct str *out);
 
 /* Writes a chunk's size in hex and its CRLF; returns the bytes written. The data and another CRLF follow. */
 size_t h1_chunk_header(char out[H1_CHUNK_HEADER_MAX], uint64_t size);

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One line of HTTP/1: classes of bytes, scans for the byte that ends a run, and the split of a field line. Of the
- * parsers in h1_*.c alone; others include h1_head.h and h1_body.h. Pure functions; all reads stay within buf[0, len).
+ * One line of HTTP/1: classes of bytes, scans for the byte that ends a run, and the split of a field line. Of
+ * the parsers in h1_*.c alone; others include h1_head.h and h1_body.h. Pure functions; all reads stay within
+ * buf[0, len).
  *
- * Every scan has a plain form that goes by the table of classes, and on x86-64 one that looks at 16 bytes at once.
+ * Every scan has a plain form that goes by the table of classes, and on x86-64 one that looks at 16 bytes at
+ * once.
  */
 #ifndef WEIR_PROXY_H1_LINE_H
 #define WEIR_PROXY_H1_LINE_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -19,7 +22,7 @@
 enum h1_class {
 	H1_TCHAR = 1 << 0,	 /* of tokens (RFC 9110, 5.6.2) */
 	H1_PLAIN = 1 << 1,	 /* a letter, digit or dash */
-	H1_HOST = 1 << 2,	 /* of the host names that we take: a letter, digit, or one of -._ */
+	H1_LABEL = 1 << 2,	 /* of the labels of host names that we take: a letter, digit, dash or `_` */
 	H1_STOP_VALUE = 1 << 3,	 /* in no field value (RFC 9110, 5.5): a control byte but the tab */
 	H1_STOP_START = 1 << 4,	 /* in no request line: neither visible ASCII nor SP */
 	H1_STOP_TARGET = 1 << 5, /* ends a path: SP, `?`, and `#`, which is in no target */
@@ -43,12 +46,13 @@ static inline size_t h1_scan_plain(const char *buf, size_t at, size_t len, enum 
 }
 
 /*
- * H1_SCAN(name, class, expression): the same by 16 bytes, where the expression gives 0xff for each byte of v that is of
- * the class. The last bytes are looked at together with those before them, never with what lies behind the buffer.
+ * H1_SCAN(name, class, expression): the same by 16 bytes, where the expression gives 0xff for each byte of v
+ * that is of the class. The last bytes are looked at together with those before them, never with what lies
+ * behind the buffer.
  */
 #ifdef __SSE2__
 #define H1_SCAN(name, stop, expression)                                                                      \
-	static inline size_t name(const char *buf, size_t at, size_t len)                                   \
+	static inline size_t name(const char *buf, size_t at, size_t len)                                    \
 	{                                                                                                    \
 		for (; at + 16 <= len; at += 16) {                                                           \
 			__m128i v = _mm_loadu_si128((const __m128i *)(const void *)(buf + at));              \
@@ -64,7 +68,7 @@ static inline size_t h1_scan_plain(const char *buf, size_t at, size_t len, enum 
 	}
 #else
 #define H1_SCAN(name, stop, expression)                                                                      \
-	static inline size_t name(const char *buf, size_t at, size_t len)                                   \
+	static inline size_t name(const char *buf, size_t at, size_t len)                                    \
 	{                                                                                                    \
 		return h1_scan_plain(buf, at, len, stop);                                                    \
 	}
@@ -85,46 +89,74 @@ H1_SCAN(h1_scan_colon, H1_COLON, V_EQ(':'))
 #undef V_BELOW_SPACE
 #undef H1_SCAN
 
+static inline bool h1_crlf(const char *buf, size_t at, size_t len)
+{
+	return at + 2 <= len && memcmp(buf + at, "\r\n", 2) == 0;
+}
+
+/* Case-blind; the literal in lower case, of letters, digits and dashes. */
+#define h1_says(s, literal)                                                                                  \
+	((s).n == sizeof(literal) - 1 && field_same((s).p, "" literal, sizeof(literal) - 1))
+
 /* What is wrong with a byte that stopped a scan and is no CR. */
 const char *h1_why_byte(char c);
 
-/* What is wrong with a name that is no token; NULL when it is one. `odd` tells of other bytes than letters, digits, dashes. */
-const char *h1_why_name(const char *name, size_t n, bool *odd);
+enum h1_name_kind {
+	H1_NAME_PLAIN, /* of letters, digits and dashes */
+	H1_NAME_ODD,   /* a token of other bytes too, which RFC 9110, 5.1 lets pass */
+	H1_NAME_BAD,   /* no token, or longer than a field may be */
+};
+
+enum h1_name_kind h1_name_kind(const char *name, size_t n);
 
 /* True if the whole of it is a token, and not empty. */
 bool h1_is_token(struct str s);
 
-/*
- * Splits the field line buf[at, end), in which h1_scan_value found nothing, into *f (RFC 9112, 5). NULL, or what is wrong.
- * The colon is searched up to len, behind the line's end, which costs less than minding it.
- */
-static inline const char *h1_split_field(const char *buf, size_t at, size_t end, size_t len, struct h1_field *f,
-					 bool *odd)
+/* Names and trims the field line buf[at, end) with that colon, whose name and value are known to be sound. */
+static inline void h1_set_field(struct h1_field *f, enum field_id id, const char *buf, size_t at,
+				size_t colon, size_t end)
 {
-	size_t colon = h1_scan_colon(buf, at, len);
-	size_t n = colon - at;
-
-	if (colon >= end)
-		return is_ows(buf[at]) ? "a folded field line" : "a field line without a colon";
-	enum field_id id = field_lookup(buf + at, n);
-	*odd = false;
-	if (id == FIELD_OTHER) {
-		const char *why = h1_why_name(buf + at, n, odd);
-		if (why)
-			return why;
-	}
-	size_t from = colon + 1;
-	while (from < end && is_ows(buf[from]))
-		from++;
-	while (end > from && is_ows(buf[end - 1]))
+	/* In a line that was scanned nothing but white space is at or below SP; backwards the colon ends it.
+	 */
+	while ((unsigned char)buf[end - 1] <= ' ')
 		end--;
+	size_t from = colon + 1;
+	from += buf[from] == ' ';
+	if ((unsigned char)buf[from] <= ' ') /* more white space, or none that is part of the line any more */
+		for (from = colon + 1; from < end && (unsigned char)buf[from] <= ' ';)
+			from++;
 	f->name_at = (uint32_t)at;
 	f->value_at = (uint32_t)from;
 	f->value_len = (uint32_t)(end - from);
-	f->name_len = (uint16_t)n;
+	f->name_len = (uint16_t)(colon - at);
 	f->id = (uint8_t)id;
 	f->flags = 0;
-	return NULL;
 }
+
+/*
+ * A whole field line of a name that is known, or unknown but without odd bytes, in one pass: the place of its
+ * CRLF. 0 when there is anything else to say of it: then the line is scanned as a whole and h1_split_field
+ * tells. This is where heads spend their time; it saves a second look at the name, 40 of 215 instructions a
+ * line.
+ */
+static inline size_t h1_usual_field(struct h1_field *f, const char *buf, size_t at, size_t len)
+{
+	size_t colon = h1_scan_colon(buf, at, len);
+
+	if (colon == len)
+		return 0;
+	enum field_id id = field_lookup(buf + at, colon - at);
+	if (id == FIELD_OTHER && h1_name_kind(buf + at, colon - at) != H1_NAME_PLAIN)
+		return 0;
+	size_t end = h1_scan_value(buf, colon + 1, len);
+	if (!h1_crlf(buf, end, len))
+		return 0;
+	h1_set_field(f, id, buf, at, colon, end);
+	return end;
+}
+
+/* Splits the field line buf[at, end), in which h1_scan_value found nothing (RFC 9112, 5). NULL, or what is
+ * wrong. */
+const char *h1_split_field(struct h1_field *f, const char *buf, size_t at, size_t end, bool *odd);
 
 #endif

@@ -18,6 +18,8 @@ struct cursor {
 struct words {
 	const struct str *word;
 	unsigned n;
+	uint32_t
+		first; /* a bit for the low five bits of each word's first byte, which case does not change */
 };
 
 static int hex(int c)
@@ -121,9 +123,9 @@ static bool names_secret(const struct words *w, struct cursor at)
 	for (; (c = next(&at)) != END; before = c) {
 		if (found && (c == '=' || (c == ':' && solid == '"')))
 			return true;
-		if (c == '=' || c == '&' || c == ';' || c == '?' || c == '#' || c == ',' || c == '{')
+		if (c == '&' || c == ';' || c == '?' || c == '#' || c == ',' || c == '{')
 			found = false;
-		else if (!found && boundary(before, c, peek(at)))
+		else if (!found && (w->first >> (c & 31) & 1) && boundary(before, c, peek(at)))
 			found = any_word_here(w, c, at);
 		if (c != ' ')
 			solid = c;
@@ -149,8 +151,10 @@ static struct str until(struct str s, const char *stop)
 /* Up to the next '&' or ';', which is not part of it. */
 static struct str next_parameter(struct str s)
 {
-	struct str p = until(s, memchr(s.p, '&', s.n));
-	return until(p, memchr(p.p, ';', p.n));
+	size_t n = 0;
+	while (n < s.n && s.p[n] != '&' && s.p[n] != ';')
+		n++;
+	return (struct str){s.p, n};
 }
 
 /* What of a parameter is shown; *took: how much of the query that stands for. */
@@ -169,10 +173,12 @@ static struct str shown(const struct words *w, struct str query, bool *hidden, s
 
 char *query_redact(char *out, char *end, struct str query, const struct str *word, unsigned words)
 {
-	const struct words w = {word, words};
-	const char *limit = end - 3; /* room for the mark */
+	struct words w = {word, words, 0};
+	char *limit = end - 3; /* room for the mark */
 
 	assert(limit >= out);
+	for (unsigned i = 0; i < words; i++)
+		w.first |= 1u << ((unsigned char)word[i].p[0] & 31);
 	while (query.n) {
 		size_t took;
 		bool hidden;

@@ -58,4 +58,21 @@ enum lift_effect { LIFT_NONE, LIFT_FULL, LIFT_SHADOW };
  */
 enum lift_effect lifts_match(const struct lifts *, usec_t now, const uint8_t addr[16], struct str site, char *id);
 
+/* Is this client at this site in the lift's scope? */
+bool lift_covers(const struct lift *, const uint8_t addr[16], struct str site);
+
+/*
+ * Tombstones: the ids of lifts that were ended before their time, remembered until that time, so that no weir which
+ * did not hear of it puts the lift back. Control's own. When all are taken the one that is over soonest goes.
+ */
+#define LIFTS_ENDED_MAX 256
+struct lift_ended {
+	char id[LIFT_ID];
+	usec_t until;
+};
+void lifts_bury(struct lifts *, const char *id, usec_t until, usec_t now);
+/* out has room for LIFTS_ENDED_MAX. Returns how many are not over. */
+unsigned lifts_buried(const struct lifts *, usec_t now, struct lift_ended *out);
+bool lifts_is_buried(const struct lifts *, const char *id, usec_t now);
+
 #endif

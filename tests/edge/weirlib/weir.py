@@ -11,7 +11,7 @@ import socket
 import subprocess
 
 from .client import RawClient, http
-from .util import Proc, alive, children, command_line, free_port, remove_dir, rss_kb, run_dir, wait_for
+from .util import Proc, alive, children, free_port, remove_dir, rss_kb, run_dir, wait_for
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 BIN = os.path.abspath(os.path.join(ROOT, os.environ.get("WEIR_BIN", ".")))
@@ -91,8 +91,8 @@ class Refused(AssertionError):
 
 class Weir:
     def __init__(self, config, env=None, access="file", ready=True, expect_crash=False, admin=True, name="weir",
-                 log=None):
-        self.port = free_port()
+                 log=None, port=None):
+        self.port = port or free_port()
         self.admin_port = free_port()
         self.dir = run_dir(name)
         self.expect_crash, self.env = expect_crash, dict(env or {})
@@ -261,15 +261,14 @@ class Weir:
     def children(self):
         return children(self.proc.pid)
 
-    def workers(self):
-        """The workers' pids, as `status` tells them, or else by name in /proc."""
-        pids = [p for p in self.children() if re.search(r"\bworker\b", command_line(p) + " " + _comm(p))]
-        return pids
-
     def control(self):
-        pids = [p for p in self.children() if re.search(r"\bcontrol\b", command_line(p) + " " + _comm(p))]
-        assert len(pids) == 1, [(p, command_line(p), _comm(p)) for p in self.children()]
-        return pids[0]
+        """The child that listens at the admin socket."""
+        found = [p for p in self.children() if _holds_unix(p, self.socket_path)]
+        return found[0] if len(found) == 1 else None
+
+    def workers(self):
+        control = self.control()
+        return [p for p in self.children() if p != control]
 
     def workers_rss_kb(self):
         return sum(rss_kb(p) for p in self.workers())
@@ -319,12 +318,20 @@ class Weir:
         return "\n".join(trouble)
 
 
-def _comm(pid):
+def _holds_unix(pid, path):
+    with open("/proc/net/unix") as f:
+        inodes = {line.split()[6] for line in f if line.rstrip().endswith(" " + path)}
     try:
-        with open("/proc/%d/comm" % pid) as f:
-            return f.read().strip()
+        for fd in os.listdir("/proc/%d/fd" % pid):
+            try:
+                link = os.readlink("/proc/%d/fd/%s" % (pid, fd))
+            except OSError:
+                continue
+            if link.startswith("socket:[") and link[8:-1] in inodes:
+                return True
     except OSError:
-        return ""
+        pass
+    return False
 
 
 def gone(pid):

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+#include "conf/bundle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fmt.h"
+#include "conf/cpus.h"
+
+/*
+ * As bytes: MAGIC, the path and the folder as two texts, then for each entry its kind, whether it was read, its name
+ * and its value (or why not). A text is its length in 8 bytes and itself. The bytes never leave one machine.
+ */
+static const char MAGIC[8] = "weircnf1";
+
+struct entry {
+	struct entry *next;
+	enum bundle_kind kind;
+	bool ok;
+	struct str name, value; /* value: the content, or why there is none; NULs follow both */
+};
+
+struct conf_bundle {
+	bool reads; /* from files and the environment; else it only remembers */
+	struct str path, folder;
+	struct entry *first, *last;
+	unsigned entries;
+	unsigned char *bytes; /* what conf_bundle_bytes gave last */
+	size_t bytes_n;
+};
+
+/* --- owned texts --- */
+
+static bool copy_str(struct str *out, struct str s)
+{
+	char *p = malloc(s.n + 1);
+	if (!p)
+		return false;
+	if (s.n)
+		memcpy(p, s.p, s.n);
+	p[s.n] = '\0';
+	*out = (struct str){p, s.n};
+	return true;
+}
+
+static void wipe_str(struct str *s)
+{
+	union {
+		const char *c;
+		void *v;
+	} p = {s->p};
+	if (p.v)
+		explicit_bzero(p.v, s->n);
+	free(p.v);
+	*s = STR_NONE;
+}
+
+static void free_entry(struct entry *e)
+{
+	wipe_str(&e->name);
+	wipe_str(&e->value);
+	free(e);
+}
+
+static void drop_bytes(struct conf_bundle *b)
+{
+	if (b->bytes)
+		explicit_bzero(b->bytes, b->bytes_n);
+	free(b->bytes);
+	b->bytes = NULL;
+	b->bytes_n = 0;
+}
+
+static struct entry *add_entry(struct conf_bundle *b, enum bundle_kind kind, bool ok, struct str name,
+			       struct str value)
+{
+	struct entry *e = calloc(1, sizeof(*e));
+	if (!e)
+		return NULL;
+	e->kind = kind;
+	e->ok = ok;
+	if (!copy_str(&e->name, name) || !copy_str(&e->value, value)) {
+		free_entry(e);
+		return NULL;
+	}
+	if (b->last)
+		b->last->next = e;
+	else
+		b->first = e;
+	b->last = e;
+	b->entries++;
+	return e;
+}
+
+/* --- reading --- */
+
+/* The folder is made absolute once, so that a process in another one would find the same files and sockets. */
+static bool find_folder(struct conf_bundle *b)
+{
+	char folder[PATH_MAX], *real;
+	size_t n = b->path.n;
+
+	while (n > 0 && b->path.p[n - 1] != '/')
+		n--;
+	if (n >= sizeof(folder))
+		return copy_str(&b->folder, STR("."));
+	memcpy(folder, n ? b->path.p : ".", n ? n : 1);
+	folder[n ? n : 1] = '\0';
+	real = realpath(folder, NULL);
+	struct str found = real ? str_of(real) : str_of(folder);
+	while (found.n && found.p[found.n - 1] == '/')
+		found.n--;
+	bool ok = copy_str(&b->folder, found);
+	free(real);
+	return ok;
+}
+
+/* NULL: read, *out is the caller's to wipe. Else why not. */
+static const char *read_fd(int fd, struct str *out)
+{
+	struct stat st;
+	char *buf;
+	size_t n = 0;
+
+	if (fstat(fd, &st) != 0)
+		return strerror(errno);
+	if (!S_ISREG(st.st_mode))
+		return "not a regular file";
+	if (st.st_size > (off_t)BUNDLE_FILE_MAX)
+		return "larger than 16 MB";
+	buf = malloc((size_t)st.st_size + 1);
+	if (!buf)
+		return strerror(ENOMEM);
+	while (n < (size_t)st.st_size) { /* what it has grown by meanwhile is left out */
+		ssize_t got = read(fd, buf + n, (size_t)st.st_size - n);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0) {
+			const char *why = strerror(errno);
+			free(buf);
+			return why;
+		}
+		if (got == 0)
+			break;
+		n += (size_t)got;
+	}
+	*out = (struct str){buf, n};
+	return NULL;
+}
+
+static const char *read_file(const char *path, struct str *out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return strerror(errno);
+	const char *why = read_fd(fd, out);
+	close(fd);
+	return why;
+}
+
+static struct entry *read_entry(struct conf_bundle *b, enum bundle_kind kind, struct str name)
+{
+	struct str content = STR_NONE;
+	const char *why = NULL, *env;
+	char cpus[FMT_U64_MAX];
+	struct entry *e;
+
+	switch (kind) {
+	case BUNDLE_CONFIG:
+	case BUNDLE_FILE:
+		why = read_file(kind == BUNDLE_CONFIG ? b->path.p : name.p, &content);
+		e = add_entry(b, kind, !why, name, why ? str_of(why) : content);
+		wipe_str(&content);
+		return e;
+	case BUNDLE_ENV:
+		env = getenv(name.p);
+		return add_entry(b, kind, env != NULL, name, env ? str_of(env) : STR("not set"));
+	default:
+		return add_entry(b, kind, true, name,
+				 (struct str){cpus, (size_t)(fmt_u64(cpus, cpus_granted()) - cpus)});
+	}
+}
+
+static struct entry *find_entry(struct conf_bundle *b, enum bundle_kind kind, struct str name)
+{
+	for (struct entry *e = b->first; e; e = e->next)
+		if (e->kind == kind && str_eq(e->name, name))
+			return e;
+	return NULL;
+}
+
+bool bundle_get(struct conf_bundle *b, enum bundle_kind kind, struct str name, struct str *value, const char **why)
+{
+	struct entry *e = find_entry(b, kind, name);
+	struct str own;
+
+	if (!e && !b->reads) {
+		*why = "not among what was handed over";
+		return false;
+	}
+	if (!e && b->entries >= BUNDLE_ENTRIES_MAX) {
+		*why = "too many files and variables are asked for";
+		return false;
+	}
+	if (!e && copy_str(&own, name)) { /* with the NUL that open and getenv want */
+		e = read_entry(b, kind, own);
+		wipe_str(&own);
+	}
+	if (!e) {
+		*why = strerror(ENOMEM);
+		return false;
+	}
+	*value = e->ok ? e->value : STR_NONE;
+	*why = e->ok ? NULL : e->value.p;
+	return e->ok;
+}
+
+struct str bundle_path(const struct conf_bundle *b)
+{
+	return b->path;
+}
+
+struct str bundle_folder(const struct conf_bundle *b)
+{
+	return b->folder;
+}
+
+struct conf_bundle *conf_bundle_new(const char *config_path)
+{
+	struct conf_bundle *b = calloc(1, sizeof(*b));
+	if (!b)
+		return NULL;
+	b->reads = true;
+	if (!copy_str(&b->path, str_of(config_path)) || !find_folder(b)) {
+		conf_bundle_free(b);
+		return NULL;
+	}
+	return b;
+}
+
+void conf_bundle_free(struct conf_bundle *b)
+{
+	if (!b)
+		return;
+	while (b->first) {
+		struct entry *e = b->first;
+		b->first = e->next;
+		free_entry(e);
+	}
+	drop_bytes(b);
+	wipe_str(&b->path);
+	wipe_str(&b->folder);
+	free(b);
+}
+
+/* --- to bytes and back --- */
+
+static size_t text_bytes(struct str s)
+{
+	return sizeof(uint64_t) + s.n;
+}
+
+static unsigned char *put_text(unsigned char *p, struct str s)
+{
+	uint64_t n = s.n;
+	memcpy(p, &n, sizeof(n));
+	if (s.n)
+		memcpy(p + sizeof(n), s.p, s.n);
+	return p + text_bytes(s);
+}
+
+const void *conf_bundle_bytes(struct conf_bundle *b, size_t *n)
+{
+	size_t size = sizeof(MAGIC) + text_bytes(b->path) + text_bytes(b->folder);
+	for (const struct entry *e = b->first; e; e = e->next)
+		size += 2 + text_bytes(e->name) + text_bytes(e->value);
+	drop_bytes(b);
+	b->bytes = malloc(size);
+	if (!b->bytes)
+		return NULL;
+	b->bytes_n = size;
+	memcpy(b->bytes, MAGIC, sizeof(MAGIC));
+	unsigned char *p = put_text(b->bytes + sizeof(MAGIC), b->path);
+	p = put_text(p, b->folder);
+	for (const struct entry *e = b->first; e; e = e->next) {
+		*p++ = (unsigned char)e->kind;
+		*p++ = e->ok;
+		p = put_text(put_text(p, e->name), e->value);
+	}
+	*n = size;
+	return b->bytes;
+}
+
+static bool take_text(struct str *rest, struct str *out)
+{
+	uint64_t n;
+	if (rest->n < sizeof(n))
+		return false;
+	memcpy(&n, rest->p, sizeof(n));
+	rest->p += sizeof(n);
+	rest->n -= sizeof(n);
+	if (n > rest->n)
+		return false;
+	*out = (struct str){rest->p, (size_t)n};
+	rest->p += n;
+	rest->n -= (size_t)n;
+	return true;
+}
+
+static bool take_entry(struct conf_bundle *b, struct str *rest)
+{
+	struct str name, value;
+	if (rest->n < 2)
+		return false;
+	unsigned kind = (unsigned char)rest->p[0], ok = (unsigned char)rest->p[1];
+	rest->p += 2;
+	rest->n -= 2;
+	return kind < BUNDLE_KINDS && ok <= 1 && take_text(rest, &name) && take_text(rest, &value) &&
+	       !find_entry(b, (enum bundle_kind)kind, name) &&
+	       add_entry(b, (enum bundle_kind)kind, ok, name, value) != NULL;
+}
+
+struct conf_bundle *conf_bundle_parse(const void *bytes, size_t n)
+{
+	struct str rest = {bytes, n}, path, folder;
+	struct conf_bundle *b = calloc(1, sizeof(*b));
+	if (!b)
+		return NULL;
+	if (n < sizeof(MAGIC) || memcmp(bytes, MAGIC, sizeof(MAGIC)) != 0)
+		goto damaged;
+	rest.p += sizeof(MAGIC);
+	rest.n -= sizeof(MAGIC);
+	if (!take_text(&rest, &path) || !take_text(&rest, &folder))
+		goto damaged;
+	if (!copy_str(&b->path, path) || !copy_str(&b->folder, folder))
+		goto damaged;
+	while (rest.n)
+		if (!take_entry(b, &rest))
+			goto damaged;
+	return b;
+damaged:
+	conf_bundle_free(b);
+	return NULL;
+}
+
+/* Names are left out: the same config in another folder is the same config. */
+void bundle_hash(const struct conf_bundle *b, char out[CONF_HASH])
+{
+	unsigned char digest[EVP_MAX_MD_SIZE] = {0};
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
+
+	for (const struct entry *e = b->first; ok && e; e = e->next) {
+		uint64_t head[2] = {(uint64_t)e->kind << 1 | e->ok, e->value.n};
+		if (e->kind != BUNDLE_CPUS)
+			ok = EVP_DigestUpdate(ctx, head, sizeof(head)) &&
+			     EVP_DigestUpdate(ctx, e->value.p, e->value.n);
+	}
+	ok = ok && EVP_DigestFinal_ex(ctx, digest, NULL);
+	EVP_MD_CTX_free(ctx);
+	for (unsigned i = 0; i < (CONF_HASH - 1) / 2; i++)
+		fmt_hex(out + 2 * i, ok ? digest[i] : 0, 2);
+	out[CONF_HASH - 1] = '\0';
+}

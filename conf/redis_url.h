@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * URLs of Redis: redis://[user[:password]@]host[:port][/db] and unix://PATH[?db=N]. Pure; texts go into the arena.
+ */
+#ifndef WEIR_CONF_REDIS_URL_H
+#define WEIR_CONF_REDIS_URL_H
+
+#include "conf/arena.h"
+
+#define REDIS_PORT 6379
+
+struct redis_url {
+	bool is_unix;
+	struct str host; /* a name, or an address without brackets; or the path */
+	uint16_t port;
+	unsigned db;
+	struct str username, password; /* decoded; n == 0: none */
+};
+
+/* NULL, or what is expected. No part of the URL is in the answer, as there may be a password in it. */
+const char *redis_url_parse(struct arena *, struct str url, struct redis_url *);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The weirs that share a store, and what they tell each other over it: that they live, the lifts in force, the
+ * lifts that were ended before their time (tombstones), and the clients that were forgiven. With the memory store,
+ * or while the store is away, all of it holds on this weir alone and goes out when the store is back.
+ *
+ * Keys in the store, all below PREFIX{fleet}: so that they lie in one slot of a cluster:
+ *   weir:ID       a weir's heartbeat, with FLEET_BEAT_MS to live; refreshed each second; the ids of the lifts it knows
+ *   lift:ID       a lift, with the time that is left as its time to live
+ *   gone:ID       a tombstone, until the lift's own end; it beats the lift: nobody puts it back
+ *   forgiven:ID   a client whose windows were cleared, for FLEET_FORGIVEN_MS
+ *   weirs, lifts, gone, forgiven   sets of those ids
+ *   news          the channel: a message means "look now"; each weir looks once a second anyway
+ * One script does all of it in one step: puts in what this weir knows, and answers with what there is. So a store
+ * that lost its data gets its lifts and tombstones back from any weir. No clock travels, only time left.
+ *
+ * Callbacks given here run from the loop or before the call returns, once each.
+ */
+#ifndef WEIR_CONTROL_FLEET_H
+#define WEIR_CONTROL_FLEET_H
+
+#include <stdbool.h>
+
+#include "acl/addr.h"
+#include "base/loop.h"
+#include "conf/conf.h"
+#include "ratelimit/lift.h"
+
+#define FLEET_BEAT_MS 5000
+#define FLEET_FORGIVEN_MS 600000
+#define FLEET_ACK_US (2 * USEC_PER_SEC) /* the longest wait for other weirs */
+#define FLEET_MEMBERS 256		/* listed; more are counted */
+#define FLEET_ID 9
+#define FLEET_HOST 65
+#define FLEET_VERSION 33
+
+struct control;
+struct fleet;
+
+/*
+ *   ALONE (the memory store)
+ *   CONNECTING ---> READY <---> AWAY (tried again, with jitter)
+ *        +---------------------->+
+ */
+enum fleet_state { FLEET_ALONE, FLEET_CONNECTING, FLEET_READY, FLEET_AWAY };
+
+struct fleet_member {
+	char id[FLEET_ID];
+	char host[FLEET_HOST];
+	char version[FLEET_VERSION];
+	char config[CONF_HASH];
+	unsigned workers;
+	unsigned long uptime_s;
+	bool self;
+	unsigned lifts;
+	char lift[LIFTS_MAX][LIFT_ID];
+};
+
+struct fleet *fleet_new(struct control *); /* NULL: out of memory */
+void fleet_free(struct fleet *);
+
+/* The conf in force is another: connects, connects elsewhere, or leaves the store. */
+void fleet_configure(struct fleet *);
+/* Each second. */
+void fleet_tick(struct fleet *);
+
+enum fleet_state fleet_state(const struct fleet *);
+const char *fleet_state_name(enum fleet_state);
+usec_t fleet_latency(const struct fleet *); /* of the last exchange with the store; 0: there was none */
+const char *fleet_trouble(const struct fleet *); /* why the store is away; "" */
+
+/* The live weirs, this one among them; *live counts those that are not listed too. */
+unsigned fleet_members(const struct fleet *, const struct fleet_member **, unsigned *live);
+
+/* --- lifts --- */
+
+struct fleet_outcome {
+	bool shared;	/* the store took it; else it holds on this weir only */
+	unsigned done;	/* weirs that have it */
+	unsigned live;
+};
+
+/* Waits until every live weir has, or has not any more, all of these lifts. The caller's, until done is called. */
+struct fleet_wait {
+	struct list link;
+	struct timeout timeout;
+	bool present;
+	bool sent; /* the store has heard of it */
+	unsigned ids;
+	char id[LIFTS_MAX][LIFT_ID];
+	void (*done)(struct fleet_wait *, const struct fleet_outcome *);
+};
+
+/* Begins a lift here and everywhere. False: LIFTS_MAX are in force; `done` is not called. */
+bool fleet_lift(struct fleet *, const struct lift *, struct fleet_wait *);
+
+/* Ends the lifts that w->id lists, here and everywhere. Those not in force are passed over. */
+void fleet_restore(struct fleet *, struct fleet_wait *w);
+
+/* --- clients --- */
+
+/* Tells the other weirs that a client's windows are gone from the store, after the caller saw to that. */
+void fleet_forgiven(struct fleet *, const struct client_id *);
+
+/* Brings the fleet's picture up to date, then calls done (also when the store is away). The caller's until then. */
+struct fleet_look {
+	struct list link;
+	struct timeout timeout;
+	void (*done)(struct fleet_look *);
+};
+void fleet_look(struct fleet *, struct fleet_look *);
+
+/* Says good-bye to the store, so that the others need not wait for the heartbeat's end; done as fleet_look's. */
+void fleet_leave(struct fleet *, struct fleet_look *);
+
+#endif

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+#include "proxy/client.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "acl/proxy_protocol.h"
+#include "base/board.h"
+#include "base/log.h"
+#include "proxy/exchange.h"
+
+#define LINGER_BYTES (1u << 20) /* thrown away at most while lingering */
+#define HEAD_WANT 1024		/* room to read a head into, before it proves to be longer */
+
+static const char *const end_words[END_REASONS] = {
+	[END_CLIENT_CLOSED] = "client_closed",
+	[END_NOT_KEPT] = "not_kept",
+	[END_IDLE] = "idle",
+	[END_LEAVING] = "leaving",
+	[END_CUT] = "cut",
+	[END_ABORTED] = "aborted",
+	[END_HEAD_TIMEOUT] = "head_timeout",
+	[END_BODY_TIMEOUT] = "body_timeout",
+	[END_TUNNEL_TIMEOUT] = "tunnel_timeout",
+	[END_TUNNEL_CLOSED] = "tunnel_closed",
+	[END_MALFORMED] = "malformed",
+	[END_PREFACE] = "preface",
+	[END_UPSTREAM] = "upstream",
+	[END_OVERLOAD] = "overload",
+};
+
+const char *client_end_word(enum client_end e)
+{
+	return end_words[e];
+}
+
+static void set_state(struct client *c, enum client_state to)
+{
+	static const uint8_t edges[] = {
+		[CLIENT_PREFACE] = 1 << CLIENT_IDLE | 1 << CLIENT_DEAD,
+		[CLIENT_IDLE] = 1 << CLIENT_HEAD | 1 << CLIENT_LINGER | 1 << CLIENT_DEAD,
+		[CLIENT_HEAD] = 1 << CLIENT_BUSY | 1 << CLIENT_LINGER | 1 << CLIENT_DEAD,
+		[CLIENT_BUSY] = 1 << CLIENT_IDLE | 1 << CLIENT_LINGER | 1 << CLIENT_DEAD,
+		[CLIENT_LINGER] = 1 << CLIENT_DEAD,
+		[CLIENT_DEAD] = 0,
+	};
+	assert(edges[c->state] >> to & 1);
+	c->state = to;
+}
+
+static void free_client(struct grave *g)
+{
+	free(list_entry(g, struct client, grave));
+}
+
+void client_close(struct client *c, enum client_end why)
+{
+	struct worker *w = c->worker;
+	if (c->state == CLIENT_DEAD)
+		return;
+	set_state(c, CLIENT_DEAD);
+	if (c->x)
+		exchange_cancel(c->x);
+	timeout_disarm(&c->timeout);
+	task_cancel(&c->again);
+	stream_close(&c->stream);
+	buf_drop(&c->in);
+	buf_drop(&c->out);
+	list_del(&c->link);
+	metric_add(w->count.closed[why], 1);
+	metric_sub(w->count.connections, 1);
+	w->client_count--;
+	atomic_store_explicit(&board_self()->clients, w->client_count, memory_order_relaxed);
+	loop_bury(&w->loop, &c->grave, free_client);
+	worker_client_gone(w);
+}
+
+void client_linger(struct client *c, enum client_end why)
+{
+	assert(!c->x);
+	if (c->stream.eof) {
+		client_close(c, why);
+		return;
+	}
+	set_state(c, CLIENT_LINGER);
+	c->lingers_for = why;
+	buf_drop(&c->in);
+	stream_shutdown(&c->stream);
+	timeout_arm(&c->worker->linger, &c->timeout);
+	if (c->stream.can_read)
+		loop_soon(&c->worker->loop, &c->again);
+}
+
+ssize_t client_fill(struct client *c, size_t want)
+{
+	size_t room;
+	char *to = buf_room(&c->in, want, &room);
+	if (!to) {
+		metric_add(c->worker->count.shortages, 1);
+		return STREAM_ERROR;
+	}
+	ssize_t n = stream_read(&c->stream, to, room);
+	if (n > 0)
+		buf_commit(&c->in, (size_t)n);
+	else
+		buf_settle(&c->in);
+	return n;
+}
+
+/* --- reading heads --- */
+
+static void start(struct client *c)
+{
+	set_state(c, CLIENT_BUSY);
+	timeout_disarm(&c->timeout);
+	c->served = true;
+	exchange_start(c->x);
+}
+
+static void refuse(struct client *c, unsigned status, const char *why)
+{
+	set_state(c, CLIENT_BUSY);
+	timeout_disarm(&c->timeout);
+	exchange_refuse(c->x, status, why);
+}
+
+/* True when the head is dealt with, one way or the other; c may be gone. */
+static bool parse(struct client *c)
+{
+	struct worker *w = c->worker;
+	if (!c->x) {
+		c->x = exchange_begin(c);
+		if (!c->x) {
+			metric_add(w->count.shortages, 1);
+			client_close(c, END_OVERLOAD);
+			return true;
+		}
+		set_state(c, CLIENT_HEAD);
+		timeout_arm(&w->head, &c->timeout);
+	}
+	switch (h1_request_parse(&c->x->req, &w->request_limits, buf_head(&c->in), buf_len(&c->in))) {
+	case H1_DONE:
+		start(c);
+		return true;
+	case H1_BAD:
+		refuse(c, c->x->req.error, c->x->req.why);
+		return true;
+	case H1_MORE:
+		break;
+	}
+	return false;
+}
+
+static size_t head_want(const struct client *c)
+{
+	size_t n = buf_len(&c->in);
+	return n < HEAD_WANT ? HEAD_WANT : n;
+}
+
+static void read_head(struct client *c)
+{
+	if (buf_len(&c->in) && parse(c))
+		return;
+	while (c->stream.can_read) {
+		ssize_t n = client_fill(c, head_want(c));
+		if (n == STREAM_AGAIN)
+			return;
+		if (n <= 0) {
+			client_close(c, c->state == CLIENT_HEAD ? END_ABORTED : END_CLIENT_CLOSED);
+			return;
+		}
+		if (parse(c))
+			return;
+	}
+}
+
+/* --- the PROXY protocol --- */
+
+static void take_preface(struct client *c, const struct proxy_info *info, size_t used)
+{
+	const struct conf *conf = c->worker->conf;
+	buf_consume(&c->in, used);
+	if (info->named) {
+		c->peer = info->src;
+		c->peer_known = true;
+		c->peer_trusted = conf->client_ip.trusted >= 0 &&
+				  netmask_has(netset_lookup(conf->nets, &c->peer), conf->client_ip.trusted);
+	}
+	set_state(c, CLIENT_IDLE);
+	timeout_arm(&c->worker->idle, &c->timeout);
+	read_head(c);
+}
+
+static void read_preface(struct client *c)
+{
+	for (;;) {
+		struct proxy_info info;
+		size_t used;
+		const char *why;
+		switch (buf_len(&c->in) ? proxy_protocol_parse(buf_head(&c->in), buf_len(&c->in), &info, &used, &why) : PP_MORE) {
+		case PP_DONE:
+			take_preface(c, &info, used);
+			return;
+		case PP_BAD:
+			client_close(c, END_PREFACE);
+			return;
+		case PP_MORE:
+			break;
+		}
+		if (!c->stream.can_read)
+			return;
+		ssize_t n = client_fill(c, HEAD_WANT);
+		if (n == STREAM_AGAIN)
+			return;
+		if (n <= 0) {
+			client_close(c, END_PREFACE);
+			return;
+		}
+	}
+}
+
+/* --- events --- */
+
+static void throw_away(struct client *c)
+{
+	char waste[BLOCK_SMALL];
+	for (size_t total = 0; c->stream.can_read && total < LINGER_BYTES;) {
+		ssize_t n = stream_read(&c->stream, waste, sizeof(waste));
+		if (n == STREAM_AGAIN)
+			return;
+		if (n <= 0) {
+			client_close(c, c->lingers_for);
+			return;
+		}
+		total += (size_t)n;
+	}
+	if (c->stream.can_read)
+		client_close(c, c->lingers_for); /* it will not stop */
+}
+
+static void go_on(struct client *c)
+{
+	switch (c->state) {
+	case CLIENT_PREFACE:
+		read_preface(c);
+		break;
+	case CLIENT_IDLE:
+	case CLIENT_HEAD:
+		read_head(c);
+		break;
+	case CLIENT_BUSY:
+		forward(c->x);
+		break;
+	case CLIENT_LINGER:
+		throw_away(c);
+		break;
+	case CLIENT_DEAD:
+		break;
+	}
+}
+
+static void on_ready(struct stream *s)
+{
+	go_on(list_entry(s, struct client, stream));
+}
+
+static void on_again(struct task *t)
+{
+	go_on(list_entry(t, struct client, again));
+}
+
+/* An empty line alone is what some clients send behind a body (RFC 9112, 2.2): no reason to answer anything. */
+static void head_timeout(struct client *c)
+{
+	if (buf_len(&c->in) <= 2)
+		client_close(c, END_HEAD_TIMEOUT);
+	else
+		refuse(c, 408, "the request's head took too long");
+}
+
+static void on_timeout(struct timeout *t)
+{
+	struct client *c = list_entry(t, struct client, timeout);
+	switch (c->state) {
+	case CLIENT_PREFACE:
+		client_close(c, END_PREFACE);
+		break;
+	case CLIENT_IDLE:
+		client_close(c, END_IDLE);
+		break;
+	case CLIENT_HEAD:
+		head_timeout(c);
+		break;
+	case CLIENT_BUSY:
+		forward_client_timeout(c->x);
+		break;
+	case CLIENT_LINGER:
+		client_close(c, c->lingers_for);
+		break;
+	case CLIENT_DEAD:
+		break;
+	}
+}
+
+void client_next(struct client *c, bool keep)
+{
+	struct worker *w = c->worker;
+	if (!keep) {
+		client_linger(c, END_NOT_KEPT);
+		return;
+	}
+	set_state(c, CLIENT_IDLE);
+	timeout_arm(&w->idle, &c->timeout);
+	if (buf_len(&c->in) || c->stream.can_read)
+		loop_soon(&w->loop, &c->again);
+}
+
+bool client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy_protocol)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	if (!c) {
+		close(fd);
+		return false;
+	}
+	c->worker = w;
+	c->state = proxy_protocol ? CLIENT_PREFACE : CLIENT_IDLE;
+	timeout_init(&c->timeout, on_timeout);
+	task_init(&c->again, on_again);
+	if (peer) {
+		const struct conf *conf = w->conf;
+		c->peer = *peer;
+		c->peer_known = true;
+		c->peer_trusted = conf->client_ip.trusted >= 0 &&
+				  netmask_has(netset_lookup(conf->nets, peer), conf->client_ip.trusted);
+	} else {
+		c->peer_trusted = true; /* whoever may open the socket's file */
+	}
+	if (!stream_open(&c->stream, &w->loop, fd, on_ready)) {
+		free(c);
+		return false;
+	}
+	list_push(&w->clients, &c->link);
+	w->client_count++;
+	atomic_store_explicit(&board_self()->clients, w->client_count, memory_order_relaxed);
+	metric_add(w->count.connections, 1);
+	metric_add(w->count.accepted, 1);
+	if (proxy_protocol && !c->peer_trusted)
+		client_close(c, END_PREFACE);
+	else
+		timeout_arm(proxy_protocol ? &w->head : &w->idle, &c->timeout);
+	return true;
+}

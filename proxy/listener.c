@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+#include "proxy/listener.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/board.h"
+#include "base/log.h"
+#include "proxy/client.h"
+#include "proxy/reply.h"
+
+#define ACCEPTS_A_TURN 64
+#define PAUSE_US (100 * USEC_PER_MSEC) /* after descriptors ran out */
+#define UNEVEN_MIN 32		       /* connections more than the mean before any is handed on */
+
+struct listener {
+	struct listeners *all;
+	int fd;
+	bool proxy_protocol;
+	struct event event;
+};
+
+struct listeners {
+	struct worker *worker;
+	unsigned count;
+	struct listener *listener;
+	int receive;
+	struct event receive_event;
+	unsigned peers;
+	int peer[CONF_WORKERS_MAX];
+	unsigned peer_worker[CONF_WORKERS_MAX];
+	struct timeout_class pause_class;
+	struct timeout pause;
+	struct log_limit full, out_of_fds;
+};
+
+/* What is known of a connection that is handed on. */
+struct parcel {
+	uint8_t known, proxy_protocol;
+	struct addr peer;
+};
+
+/* --- handing on --- */
+
+static unsigned clients_of(const struct proc *p)
+{
+	return atomic_load_explicit(&p->clients, memory_order_relaxed);
+}
+
+static bool serves_beside_us(const struct proc *p, uint32_t generation)
+{
+	return atomic_load_explicit(&p->kind, memory_order_relaxed) == PROC_WORKER &&
+	       atomic_load_explicit(&p->state, memory_order_relaxed) == PROC_SERVING &&
+	       atomic_load_explicit(&p->generation, memory_order_relaxed) == generation;
+}
+
+/* The socket of the worker that should rather have this connection; -1: we should. */
+static int better_place(const struct listeners *l)
+{
+	unsigned own = l->worker->client_count, sum = 0, n = 0, least = own, best = 0;
+	if (!l->peers || own < UNEVEN_MIN)
+		return -1;
+	for (unsigned i = 0; i < PROC_MAX; i++) {
+		const struct proc *p = &board()->proc[i];
+		if (!serves_beside_us(p, l->worker->info.generation))
+			continue;
+		unsigned c = i == l->worker->info.slot ? own : clients_of(p);
+		sum += c;
+		n++;
+		if (c < least) {
+			least = c;
+			best = atomic_load_explicit(&p->worker, memory_order_relaxed);
+		}
+	}
+	if (n < 2 || own * n < sum + sum / 4 + UNEVEN_MIN * n)
+		return -1;
+	for (unsigned i = 0; i < l->peers; i++)
+		if (l->peer_worker[i] == best)
+			return l->peer[i];
+	return -1;
+}
+
+static bool hand_on(int to, int fd, const struct addr *peer, bool proxy_protocol)
+{
+	struct parcel parcel = {.known = peer != NULL, .proxy_protocol = proxy_protocol};
+	if (peer)
+		parcel.peer = *peer;
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} c;
+	memset(&c, 0, sizeof(c));
+	struct iovec v = {&parcel, sizeof(parcel)};
+	struct msghdr msg = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = c.bytes, .msg_controllen = sizeof(c.bytes)};
+	struct cmsghdr *cm = CMSG_FIRSTHDR(&msg);
+	cm->cmsg_level = SOL_SOCKET;
+	cm->cmsg_type = SCM_RIGHTS;
+	cm->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cm), &fd, sizeof(int));
+	return sendmsg(to, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(parcel);
+}
+
+static int take_fd(struct msghdr *msg)
+{
+	struct cmsghdr *cm = CMSG_FIRSTHDR(msg);
+	int fd = -1;
+	if (cm && cm->cmsg_level == SOL_SOCKET && cm->cmsg_type == SCM_RIGHTS && cm->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(cm), sizeof(int));
+	return fd;
+}
+
+static void on_parcel(evutil_socket_t from, short what, void *arg)
+{
+	struct listeners *l = arg;
+	(void)what;
+	loop_wake(&l->worker->loop);
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		struct parcel parcel;
+		union {
+			char bytes[CMSG_SPACE(sizeof(int))];
+			struct cmsghdr align;
+		} c;
+		struct iovec v = {&parcel, sizeof(parcel)};
+		struct msghdr msg = {
+			.msg_iov = &v, .msg_iovlen = 1, .msg_control = c.bytes, .msg_controllen = sizeof(c.bytes)};
+		ssize_t n = recvmsg(from, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		if (n < 0)
+			return;
+		int fd = take_fd(&msg);
+		if (fd >= 0 && n == (ssize_t)sizeof(parcel))
+			client_accept(l->worker, fd, parcel.known ? &parcel.peer : NULL, parcel.proxy_protocol);
+		else if (fd >= 0)
+			close(fd);
+	}
+}
+
+/* --- accepting --- */
+
+static unsigned all_clients(const struct worker *w)
+{
+	unsigned sum = 0;
+	for (unsigned i = 0; i < PROC_MAX; i++) {
+		const struct proc *p = &board()->proc[i];
+		if (atomic_load_explicit(&p->kind, memory_order_relaxed) == PROC_WORKER)
+			sum += i == w->info.slot ? w->client_count : clients_of(p);
+	}
+	return sum;
+}
+
+static bool at_capacity(struct listeners *l)
+{
+	struct worker *w = l->worker;
+	if (w->client_count >= w->client_max)
+		return true;
+	unsigned share = w->conf->caps.connections / w->conf->workers;
+	return w->client_count >= share && all_clients(w) >= w->conf->caps.connections;
+}
+
+static void turn_away(struct listeners *l, int fd)
+{
+	unsigned missed;
+	metric_add(l->worker->count.closed[END_OVERLOAD], 1);
+	if (log_limit_pass(&l->full, l->worker->loop.now, 10 * USEC_PER_SEC, &missed))
+		log_warn("connections are turned away: %u are open, caps.connections is %u (%u more turned away since the last message)",
+			 all_clients(l->worker), l->worker->conf->caps.connections, missed);
+	reply_overload(fd);
+	close(fd);
+}
+
+static void place(struct listener *from, int fd, const struct sockaddr_storage *sa)
+{
+	struct listeners *l = from->all;
+	struct addr peer;
+	bool known = addr_of_sockaddr((const struct sockaddr *)sa, &peer, NULL);
+	if (at_capacity(l)) {
+		turn_away(l, fd);
+		return;
+	}
+	int to = better_place(l);
+	if (to >= 0 && hand_on(to, fd, known ? &peer : NULL, from->proxy_protocol)) {
+		metric_add(l->worker->count.handed_over, 1);
+		close(fd);
+		return;
+	}
+	if (!client_accept(l->worker, fd, known ? &peer : NULL, from->proxy_protocol))
+		metric_add(l->worker->count.shortages, 1);
+}
+
+static void pause_all(struct listeners *l, int err)
+{
+	unsigned missed;
+	metric_add(l->worker->count.shortages, 1);
+	if (log_limit_pass(&l->out_of_fds, l->worker->loop.now, 10 * USEC_PER_SEC, &missed))
+		log_error("no connection can be accepted: %s; trying again every 0.1 s", strerror(err));
+	for (unsigned i = 0; i < l->count; i++)
+		event_del(&l->listener[i].event);
+	timeout_arm(&l->pause_class, &l->pause);
+}
+
+static void on_pause_over(struct timeout *t)
+{
+	struct listeners *l = list_entry(t, struct listeners, pause);
+	for (unsigned i = 0; i < l->count; i++)
+		event_add(&l->listener[i].event, NULL);
+}
+
+/* False when nothing more is there. */
+static bool accept_one(struct listener *from)
+{
+	struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
+	socklen_t len = sizeof(sa);
+	int fd = accept4(from->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0) {
+		place(from, fd, &sa);
+		return true;
+	}
+	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		pause_all(from->all, errno);
+		return false;
+	}
+	return errno == ECONNABORTED || errno == EINTR || errno == EPROTO;
+}
+
+static void on_connection(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *from = arg;
+	(void)fd, (void)what;
+	loop_wake(&from->all->worker->loop);
+	for (int i = 0; i < ACCEPTS_A_TURN && accept_one(from); i++)
+		;
+}
+
+/* --- the set --- */
+
+static void open_one(struct listeners *l, struct listener *one, int fd, const struct conf_listen *conf)
+{
+	*one = (struct listener){.all = l, .fd = fd, .proxy_protocol = conf->proxy_protocol};
+	event_assign(&one->event, l->worker->loop.base, fd, EV_READ | EV_PERSIST, on_connection, one);
+	event_add(&one->event, NULL);
+}
+
+struct listeners *listeners_open(struct worker *w, const struct worker_fds *fds)
+{
+	struct listeners *l = calloc(1, sizeof(*l));
+	if (l)
+		l->listener = calloc(fds->listeners + 1, sizeof(*l->listener));
+	if (!l || !l->listener) {
+		free(l);
+		return NULL;
+	}
+	l->worker = w;
+	l->receive = fds->receive;
+	l->peers = fds->peers;
+	memcpy(l->peer, fds->peer, sizeof(l->peer));
+	memcpy(l->peer_worker, fds->peer_worker, sizeof(l->peer_worker));
+	timeout_class_init(&l->pause_class, &w->loop, PAUSE_US);
+	timeout_init(&l->pause, on_pause_over);
+	for (unsigned i = 0; i < fds->listeners; i++)
+		open_one(l, &l->listener[l->count++], fds->listener[i], &w->conf->listen[fds->listen[i]]);
+	if (l->receive >= 0) {
+		event_assign(&l->receive_event, w->loop.base, l->receive, EV_READ | EV_PERSIST, on_parcel, l);
+		event_add(&l->receive_event, NULL);
+	}
+	return l;
+}
+
+static void close_one(struct listener *one, bool last)
+{
+	event_del(&one->event);
+	while (last && accept_one(one))
+		;
+	event_del(&one->event);
+	close(one->fd);
+}
+
+void listeners_close(struct listeners *l, bool last)
+{
+	if (!l)
+		return;
+	for (unsigned i = 0; i < l->count; i++)
+		close_one(&l->listener[i], last);
+	if (l->receive >= 0) {
+		on_parcel(l->receive, EV_READ, l);
+		event_del(&l->receive_event);
+		close(l->receive);
+	}
+	for (unsigned i = 0; i < l->peers; i++)
+		close(l->peer[i]);
+	timeout_disarm(&l->pause);
+	timeout_class_drop(&l->pause_class);
+	free(l->listener);
+	free(l);
+}

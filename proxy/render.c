@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+#include "proxy/render.h"
+
+#include <string.h>
+
+#include "base/fmt.h"
+
+#define LIT(p, text) ((char *)mempcpy(p, text, sizeof(text) - 1))
+
+#define REQUEST_OVERHEAD 3072 /* all that is added to a request: forwarding fields with 32 hops, the id, framing */
+#define RESPONSE_OVERHEAD (512 + RENDER_LIMITS)
+#define COOKIE_OVERHEAD 256 /* what rewriting adds to one line, besides the domain */
+
+static char *put_field(char *p, struct str name, struct str value)
+{
+	p = fmt_str(p, name);
+	*p++ = ':';
+	*p++ = ' ';
+	p = fmt_str(p, value);
+	*p++ = '\r';
+	*p++ = '\n';
+	return p;
+}
+
+static char *put_method(char *p, struct exchange *x)
+{
+	p = fmt_str(p, h1_text(x->base, x->req.method_text));
+	*p++ = ' ';
+	if (x->req.form == H1_TARGET_ORIGIN)
+		return fmt_str(p, h1_text(x->base, x->req.target));
+	struct str path = h1_text(x->base, x->req.path); /* an absolute target goes on in origin form (RFC 9112, 3.2.2) */
+	p = fmt_str(p, path.n ? path : STR("/"));
+	if (x->req.has_query) {
+		*p++ = '?';
+		p = fmt_str(p, h1_text(x->base, x->req.query));
+	}
+	return p;
+}
+
+/* The authority that counts, as it was written: the absolute target's, else Host's. */
+static struct str authority(const struct exchange *x)
+{
+	if (x->req.form == H1_TARGET_ABSOLUTE)
+		return h1_text(x->base, x->req.authority);
+	return exchange_field(x, FIELD_HOST);
+}
+
+static struct str forwarded_proto(const struct exchange *x)
+{
+	struct str said = exchange_field(x, FIELD_X_FORWARDED_PROTO);
+	if (x->client->peer_trusted && (str_ieq(said, STR("http")) || str_ieq(said, STR("https"))))
+		return said;
+	return x->client->secure ? STR("https") : STR("http");
+}
+
+static char *put_forwarding(char *p, struct exchange *x, struct str host)
+{
+	char addr[ADDR_TEXT];
+	p = LIT(p, "X-Forwarded-For: ");
+	p += client_ip_xff(p, &x->who, x->client->peer_known ? &x->client->peer : NULL);
+	p = LIT(p, "\r\nX-Forwarded-Proto: ");
+	p = fmt_str(p, forwarded_proto(x));
+	p = LIT(p, "\r\nX-Forwarded-Host: ");
+	p = fmt_str(p, host);
+	if (x->who.kind != CLIENT_NOBODY) {
+		size_t n = addr_format(addr, &x->who.addr);
+		p = put_field(p, STR("\r\nX-Real-IP"), (struct str){addr, n});
+	} else {
+		p = LIT(p, "\r\n");
+	}
+	p = LIT(p, "X-Request-Id: ");
+	p = mempcpy(p, x->id, REQUEST_ID);
+	return LIT(p, "\r\n");
+}
+
+static char *put_request_framing(char *p, struct exchange *x)
+{
+	if (x->upgrade) {
+		p = LIT(p, "Connection: upgrade\r\nUpgrade: ");
+		p = fmt_str(p, exchange_field(x, FIELD_UPGRADE));
+		p = LIT(p, "\r\n");
+	}
+	if (x->req.framing == H1_FRAMING_CHUNKED)
+		return LIT(p, "Transfer-Encoding: chunked\r\n");
+	if (x->req.has_length) {
+		p = LIT(p, "Content-Length: ");
+		p = fmt_u64(p, x->req.content_length);
+		p = LIT(p, "\r\n");
+	}
+	return p;
+}
+
+/* A stranger's word about the port he came to is worth nothing; the load balancer's is. */
+static bool untrusted(const struct exchange *x, const struct h1_field *f)
+{
+	return f->id == FIELD_X_FORWARDED_PORT && !x->client->peer_trusted;
+}
+
+bool render_request(struct exchange *x)
+{
+	const struct h1_head *h = &x->req;
+	struct str host = authority(x);
+	size_t room;
+	char *start = buf_room(&x->up_out, 2 * (size_t)h->length + 2 * host.n + REQUEST_OVERHEAD, &room);
+	if (!start)
+		return false;
+	char *p = put_method(start, x);
+	p = LIT(p, " HTTP/1.1\r\nHost: ");
+	p = fmt_str(p, host);
+	p = LIT(p, "\r\n");
+	for (const struct h1_field *f = h->field, *end = f + h->fields; f < end; f++) {
+		if (f->id && field_is(f->id, FIELD_HOP | FIELD_OURS))
+			continue;
+		if (f->flags & H1_FIELD_NAMED_IN_CONNECTION || untrusted(x, f))
+			continue;
+		p = put_field(p, h1_name(x->base, f), h1_value(x->base, f));
+	}
+	p = put_forwarding(p, x, host);
+	p = put_request_framing(p, x);
+	p = LIT(p, "\r\n");
+	buf_commit(&x->up_out, (size_t)(p - start));
+	return true;
+}
+
+uint64_t render_seconds(usec_t us)
+{
+	return us <= 0 ? 1 : (uint64_t)((us + USEC_PER_SEC - 1) / USEC_PER_SEC);
+}
+
+static char *put_quoted_name(char *p, const struct policy *policy)
+{
+	*p++ = '"';
+	p = fmt_str(p, str_of(policy->name));
+	*p++ = '"';
+	return p;
+}
+
+/* draft-ietf-httpapi-ratelimit-headers: lists of items, each a policy's name with its parameters. */
+static char *put_standard(struct exchange *x, char *p)
+{
+	const struct ticket *t = &x->ticket;
+	bool any = false;
+	for (unsigned i = 0; i < t->asks; i++) {
+		if (t->ask[i].policy->shadow)
+			continue;
+		p = any ? LIT(p, ", ") : LIT(p, "RateLimit-Policy: ");
+		any = true;
+		p = put_quoted_name(p, t->ask[i].policy);
+		p = LIT(p, ";q=");
+		p = fmt_u64(p, t->ask[i].limit);
+		p = LIT(p, ";w=");
+		p = fmt_u64(p, render_seconds(t->ask[i].policy->window_us));
+	}
+	if (!any)
+		return p;
+	any = false;
+	for (unsigned i = 0; i < t->asks; i++) {
+		if (t->ask[i].policy->shadow)
+			continue;
+		p = any ? LIT(p, ", ") : LIT(p, "\r\nRateLimit: ");
+		any = true;
+		p = put_quoted_name(p, t->ask[i].policy);
+		p = LIT(p, ";r=");
+		p = fmt_u64(p, t->verdict.state[i].remaining);
+		p = LIT(p, ";t=");
+		p = fmt_u64(p, render_seconds(t->verdict.state[i].reset_us));
+	}
+	return LIT(p, "\r\n");
+}
+
+/* The policy with the least left: the one that a client will meet first. -1: all are in shadow. */
+static int tightest(const struct ticket *t)
+{
+	int best = -1;
+	for (unsigned i = 0; i < t->asks; i++)
+		if (!t->ask[i].policy->shadow &&
+		    (best < 0 || t->verdict.state[i].remaining < t->verdict.state[best].remaining))
+			best = (int)i;
+	return best;
+}
+
+static char *put_legacy(struct exchange *x, char *p)
+{
+	int i = tightest(&x->ticket);
+	if (i < 0)
+		return p;
+	p = LIT(p, "X-RateLimit-Limit: ");
+	p = fmt_u64(p, x->ticket.ask[i].limit);
+	p = LIT(p, "\r\nX-RateLimit-Remaining: ");
+	p = fmt_u64(p, x->ticket.verdict.state[i].remaining);
+	p = LIT(p, "\r\nX-RateLimit-Reset: ");
+	p = fmt_u64(p, render_seconds(x->ticket.verdict.state[i].reset_us));
+	return LIT(p, "\r\n");
+}
+
+static usec_t longest_wait(const struct ticket *t)
+{
+	usec_t wait = 0;
+	for (unsigned i = 0; i < t->asks; i++)
+		if (t->verdict.refused_by >> i & 1 && t->verdict.state[i].retry_after_us > wait)
+			wait = t->verdict.state[i].retry_after_us;
+	return wait;
+}
+
+char *render_limits(struct exchange *x, char *p, bool refused)
+{
+	if (!x->asked)
+		return p;
+	if (refused) {
+		p = LIT(p, "Retry-After: ");
+		p = fmt_u64(p, render_seconds(longest_wait(&x->ticket)));
+		p = LIT(p, "\r\n");
+	}
+	switch (x->worker->conf->rate_limit.headers) {
+	case LIMIT_HEADERS_STANDARD:
+		return put_standard(x, p);
+	case LIMIT_HEADERS_LEGACY:
+		return put_legacy(x, p);
+	case LIMIT_HEADERS_OFF:
+		break;
+	}
+	return p;
+}
+
+static char *put_status_line(char *p, const struct h1_head *h, const char *base)
+{
+	p = LIT(p, "HTTP/1.1 ");
+	p = fmt_pad(p, h->status, 3);
+	*p++ = ' ';
+	p = fmt_str(p, h1_text(base, h->reason));
+	return LIT(p, "\r\n");
+}
+
+/* Says what becomes of the connection only where the version's default does not (RFC 9112, 9.3). */
+static char *put_connection(char *p, const struct exchange *x)
+{
+	if (!x->keep)
+		return LIT(p, "Connection: close\r\n");
+	return x->req.version_minor == 0 ? LIT(p, "Connection: keep-alive\r\n") : p;
+}
+
+static char *put_response_framing(char *p, struct exchange *x, enum out_framing framing)
+{
+	switch (framing) {
+	case OUT_LENGTH:
+		p = LIT(p, "Content-Length: ");
+		p = fmt_u64(p, x->resp.content_length);
+		return LIT(p, "\r\n");
+	case OUT_CHUNKED:
+		return LIT(p, "Transfer-Encoding: chunked\r\n");
+	case OUT_NONE:
+	case OUT_UNTIL_CLOSE:
+		break;
+	}
+	return p;
+}
+
+static bool rewrites_cookies(const struct exchange *x)
+{
+	return x->site && x->site->cookies && x->worker->cookie_rules.domain.n;
+}
+
+static char *put_cookie(char *p, struct exchange *x, struct str name, struct str value)
+{
+	struct cookie_out out[COOKIE_OUT_MAX];
+	wall_t now = x->worker->loop.now + x->worker->time.offset;
+	unsigned lines = cookie_rewrite(&x->worker->cookie_rules, x->host, value, now, out);
+	if (!lines)
+		return put_field(p, name, value);
+	for (unsigned i = 0; i < lines; i++) {
+		p = fmt_str(p, name);
+		p = LIT(p, ": ");
+		for (unsigned part = 0; part < out[i].parts; part++)
+			p = fmt_str(p, out[i].part[part]);
+		p = LIT(p, "\r\n");
+	}
+	return p;
+}
+
+/* The origin's word on whom it served goes to the log and no further. */
+static bool took_user(struct exchange *x, const char *base, const struct h1_field *f)
+{
+	struct str header = x->worker->conf->log.user_header;
+	if (!header.n || f->name_len != header.n || !str_ieq(h1_name(base, f), header))
+		return false;
+	struct str v = h1_value(base, f);
+	x->user_len = (uint8_t)(v.n < sizeof(x->user) ? v.n : sizeof(x->user));
+	if (x->user_len)
+		memcpy(x->user, v.p, x->user_len);
+	return true;
+}
+
+static bool ours_in_response(const struct exchange *x, enum field_id id)
+{
+	switch (id) {
+	case FIELD_CONTENT_LENGTH:
+	case FIELD_X_REQUEST_ID:
+	case FIELD_X_WEIR_LIFT:
+		return true;
+	case FIELD_RATELIMIT:
+	case FIELD_RATELIMIT_POLICY:
+	case FIELD_X_RATELIMIT_LIMIT:
+	case FIELD_X_RATELIMIT_REMAINING:
+	case FIELD_X_RATELIMIT_RESET:
+		return x->asked && x->worker->conf->rate_limit.headers != LIMIT_HEADERS_OFF;
+	default:
+		return false;
+	}
+}
+
+static char *put_response_fields(char *p, struct exchange *x, const char *base)
+{
+	const struct h1_head *h = &x->resp;
+	bool cookies = rewrites_cookies(x);
+	for (const struct h1_field *f = h->field, *end = f + h->fields; f < end; f++) {
+		if (f->flags & H1_FIELD_NAMED_IN_CONNECTION)
+			continue;
+		if (f->id) {
+			if (field_is(f->id, FIELD_HOP) || ours_in_response(x, f->id))
+				continue;
+			if (f->id == FIELD_SET_COOKIE && cookies) {
+				p = put_cookie(p, x, h1_name(base, f), h1_value(base, f));
+				continue;
+			}
+		}
+		if (took_user(x, base, f))
+			continue;
+		p = put_field(p, h1_name(base, f), h1_value(base, f));
+	}
+	return p;
+}
+
+static size_t cookie_room(const struct exchange *x)
+{
+	size_t n = 0;
+	const struct h1_field *f = rewrites_cookies(x) ? h1_find(&x->resp, FIELD_SET_COOKIE) : NULL;
+	for (; f; f = h1_find_next(&x->resp, f))
+		n += COOKIE_OUT_MAX * (f->value_len + x->worker->cookie_rules.domain.n + COOKIE_OVERHEAD);
+	return n;
+}
+
+bool render_response(struct exchange *x, const char *base, enum out_framing framing)
+{
+	size_t room;
+	struct buf *out = &x->client->out;
+	char *start = buf_room(out, x->resp.length + cookie_room(x) + RESPONSE_OVERHEAD, &room);
+	if (!start)
+		return false;
+	char *p = put_status_line(start, &x->resp, base);
+	p = put_response_fields(p, x, base);
+	p = put_response_framing(p, x, framing);
+	p = render_limits(x, p, false);
+	p = LIT(p, "X-Request-Id: ");
+	p = mempcpy(p, x->id, REQUEST_ID);
+	p = LIT(p, "\r\n");
+	if (x->resp.status == 101) {
+		p = LIT(p, "Connection: upgrade\r\nUpgrade: ");
+		p = fmt_str(p, h1_value(base, h1_find(&x->resp, FIELD_UPGRADE)));
+		p = LIT(p, "\r\n");
+	} else {
+		p = put_connection(p, x);
+	}
+	p = LIT(p, "\r\n");
+	buf_commit(out, (size_t)(p - start));
+	return true;
+}
+
+bool render_interim(struct exchange *x, const char *base)
+{
+	size_t room;
+	struct buf *out = &x->client->out;
+	char *start = buf_room(out, x->resp.length + 64, &room);
+	if (!start)
+		return false;
+	char *p = put_status_line(start, &x->resp, base);
+	for (const struct h1_field *f = x->resp.field, *end = f + x->resp.fields; f < end; f++) {
+		if (f->flags & H1_FIELD_NAMED_IN_CONNECTION || field_is(f->id, FIELD_HOP) || f->id == FIELD_CONTENT_LENGTH)
+			continue;
+		p = put_field(p, h1_name(base, f), h1_value(base, f));
+	}
+	p = LIT(p, "\r\n");
+	buf_commit(out, (size_t)(p - start));
+	return true;
+}

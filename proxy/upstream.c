@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+#include "proxy/upstream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/events.h"
+#include "base/log.h"
+
+#define KEEP_MARGIN_US (500 * USEC_PER_MSEC) /* closed before the origin closes, so that no request meets its FIN */
+
+#define RETRY_PRICE 10
+#define RETRY_CREDIT_MAX (100 * RETRY_PRICE)
+#define RETRY_CREDIT_START (10 * RETRY_PRICE)
+
+static struct upstream_clock *clocks;
+
+void upstream_clock_init(struct upstream_clock *c)
+{
+	memset(c, 0, sizeof(*c));
+}
+
+static series_t series_of(enum metric m, struct str name)
+{
+	char label[METRIC_LABELS], text[SERVERS_NAME];
+	snprintf(text, sizeof(text), "%.*s", (int)name.n, name.p);
+	metric_label(label, sizeof(label), "upstream", text);
+	return metric_series(m, label);
+}
+
+static void open_series(struct upstream *u, struct str name)
+{
+	char label[METRIC_LABELS], text[SERVERS_NAME];
+	u->connects = series_of(METRIC_UP_CONNECTS, name);
+	u->connect_failures = series_of(METRIC_UP_CONNECT_FAILURES, name);
+	u->requests = series_of(METRIC_UP_REQUESTS, name);
+	u->pooled = series_of(METRIC_UP_POOLED, name);
+	u->retries = series_of(METRIC_UP_RETRIES, name);
+	u->ejections = series_of(METRIC_UP_EJECTIONS, name);
+	snprintf(text, sizeof(text), "%.*s", (int)name.n, name.p);
+	metric_label(label, sizeof(label), "upstream", text);
+	histogram_open(&u->latency, METRIC_UP_SECONDS, label);
+}
+
+bool upstream_open(struct upstream *u, struct loop *loop, const struct conf_upstream *conf, struct upstream_clock *c)
+{
+	clocks = c;
+	*u = (struct upstream){.conf = conf, .loop = loop};
+	u->server = calloc(conf->servers, sizeof(*u->server));
+	if (!u->server)
+		return false;
+	for (unsigned i = 0; i < conf->servers; i++) {
+		struct server *s = &u->server[i];
+		*s = (struct server){.conf = &conf->server[i], .up = u};
+		s->row = servers_find(conf->name, conf->server[i].text);
+		assert(s->row); /* claimed by the master before it spawned us */
+		list_init(&s->pooled);
+	}
+	u->next = board_slot() % conf->servers;
+	u->retry_credit = RETRY_CREDIT_START;
+	timeout_class_init(&u->connect, loop, conf->connect_us);
+	timeout_class_init(&u->response, loop, conf->response_us);
+	timeout_class_init(&u->idle, loop, conf->idle_us);
+	timeout_class_init(&u->keepalive, loop, conf->keepalive_us);
+	open_series(u, conf->name);
+	return true;
+}
+
+void upstream_close_pooled(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->conf->servers; i++) {
+		struct list *l;
+		while ((l = list_first(&u->server[i].pooled)))
+			sconn_close(list_entry(l, struct sconn, link));
+	}
+}
+
+void upstream_close(struct upstream *u)
+{
+	if (!u->server)
+		return;
+	upstream_close_pooled(u);
+	free(u->server);
+	u->server = NULL;
+	timeout_class_drop(&u->connect);
+	timeout_class_drop(&u->response);
+	timeout_class_drop(&u->idle);
+	timeout_class_drop(&u->keepalive);
+}
+
+static void free_sconn(struct grave *g)
+{
+	free(list_entry(g, struct sconn, grave));
+}
+
+static bool edge_allowed(enum sconn_state from, enum sconn_state to)
+{
+	switch (from) {
+	case SCONN_CONNECTING:
+		return to == SCONN_BUSY || to == SCONN_DEAD;
+	case SCONN_BUSY:
+		return to == SCONN_POOLED || to == SCONN_DEAD;
+	case SCONN_POOLED:
+		return to == SCONN_BUSY || to == SCONN_DEAD;
+	case SCONN_DEAD:
+		break;
+	}
+	return false;
+}
+
+static void set_state(struct sconn *s, enum sconn_state to)
+{
+	struct upstream *u = s->server->up;
+	assert(edge_allowed(s->state, to));
+	if (s->state == SCONN_POOLED) {
+		list_del(&s->link);
+		metric_sub(u->pooled, 1);
+	} else {
+		server_end(s->server->row);
+	}
+	timeout_disarm(&s->timeout);
+	s->state = to;
+	if (to == SCONN_POOLED) {
+		s->user = NULL;
+		s->user_ctx = NULL;
+		list_push_front(&s->server->pooled, &s->link);
+		metric_add(u->pooled, 1);
+	} else if (to == SCONN_BUSY) {
+		server_begin(s->server->row);
+	}
+}
+
+void sconn_close(struct sconn *s)
+{
+	set_state(s, SCONN_DEAD);
+	s->user = NULL;
+	stream_close(&s->stream);
+	buf_drop(&s->in);
+	loop_bury(s->server->up->loop, &s->grave, free_sconn);
+}
+
+void server_count_failure(struct server *s, const char *kind)
+{
+	struct upstream *u = s->up;
+	char labels[METRIC_LABELS], name[SERVERS_NAME];
+	snprintf(name, sizeof(name), "%.*s", (int)u->conf->name.n, u->conf->name.p);
+	size_t n = metric_label(labels, sizeof(labels), "upstream", name);
+	snprintf(labels + n, sizeof(labels) - n, ",kind=\"%s\"", kind);
+	metric_add(metric_series(METRIC_UP_FAILURES, labels), 1);
+	if (!server_failed(s->row, u->loop->now) || u->conf->servers < 2)
+		return;
+	metric_add(u->ejections, 1);
+	usec_t until = atomic_load(&s->row->ejected_until);
+	events_add(EVENT_UPSTREAM, "server %s of upstream %s is out of turn for %.1f s: %s", s->row->server, name,
+		   (double)(until - u->loop->now) / 1e6, kind);
+}
+
+/* A word for the errno of a connection that was not made. */
+static const char *connect_failure(int err)
+{
+	return err == ECONNREFUSED ? "refused" : err == ETIMEDOUT ? "connect_timeout" : "unreachable";
+}
+
+static void connect_failed(struct sconn *s, int err)
+{
+	const struct upstream_user *user = s->user;
+	void *ctx = s->user_ctx;
+	struct upstream *u = s->server->up;
+	metric_add(u->connect_failures, 1);
+	server_count_failure(s->server, connect_failure(err));
+	sconn_close(s);
+	user->failed(ctx, s, err);
+}
+
+static void on_ready(struct stream *st)
+{
+	struct sconn *s = list_entry(st, struct sconn, stream);
+	if (s->state == SCONN_POOLED) { /* closed, or bytes that nobody asked for: either way of no more use */
+		sconn_close(s);
+		return;
+	}
+	if (s->state == SCONN_CONNECTING) {
+		int err = stream_connected(st);
+		if (err) {
+			connect_failed(s, err);
+			return;
+		}
+		set_state(s, SCONN_BUSY);
+	}
+	s->user->ready(s->user_ctx, s);
+}
+
+static void on_timeout(struct timeout *t)
+{
+	struct sconn *s = list_entry(t, struct sconn, timeout);
+	if (s->state == SCONN_POOLED)
+		sconn_close(s);
+	else if (s->state == SCONN_CONNECTING)
+		connect_failed(s, ETIMEDOUT);
+	else
+		s->user->timed_out(s->user_ctx, s);
+}
+
+static struct sconn *connect_to(struct server *srv, const struct upstream_user *user, void *ctx)
+{
+	struct upstream *u = srv->up;
+	struct sconn *s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	*s = (struct sconn){.state = SCONN_CONNECTING, .server = srv, .user = user, .user_ctx = ctx};
+	list_init(&s->link);
+	timeout_init(&s->timeout, on_timeout);
+	metric_add(u->connects, 1);
+	if (!stream_connect(&s->stream, u->loop, (const struct sockaddr *)&srv->conf->sa, srv->conf->sa_len, on_ready)) {
+		metric_add(u->connect_failures, 1);
+		server_count_failure(srv, connect_failure(errno));
+		free(s);
+		return NULL;
+	}
+	server_begin(srv->row);
+	timeout_arm(&u->connect, &s->timeout);
+	return s;
+}
+
+static struct sconn *from_pool(struct server *srv, const struct upstream_user *user, void *ctx)
+{
+	struct list *first = list_first(&srv->pooled);
+	if (!first)
+		return NULL;
+	struct sconn *s = list_entry(first, struct sconn, link);
+	set_state(s, SCONN_BUSY);
+	s->user = user;
+	s->user_ctx = ctx;
+	s->reused = true;
+	return s;
+}
+
+static bool full(const struct server *s)
+{
+	uint32_t cap = s->up->conf->max_requests;
+	return cap && atomic_load_explicit(&s->row->in_flight, memory_order_relaxed) >= cap;
+}
+
+/* First the well ones in turn; then, rather than to make an outage out of caution, those out of turn too. */
+enum round { ROUND_WELL, ROUND_EJECTED, ROUND_AVOIDED, ROUNDS };
+
+static bool fits(const struct server *s, enum round round, const struct server *avoid, usec_t now)
+{
+	bool ejected = server_ejected(s->row, now);
+	if (round == ROUND_AVOIDED)
+		return s == avoid;
+	return s != avoid && ejected == (round == ROUND_EJECTED);
+}
+
+enum upstream_take upstream_take(struct upstream *u, bool fresh, const struct server *avoid,
+				 const struct upstream_user *user, void *ctx, struct sconn **out)
+{
+	unsigned n = u->conf->servers, start = u->next, tried = 0;
+	for (enum round round = ROUND_WELL; round < ROUNDS; round++) {
+		for (unsigned i = 0; i < n; i++) {
+			unsigned at = start + i < n ? start + i : start + i - n;
+			struct server *srv = &u->server[at];
+			if (!fits(srv, round, avoid, u->loop->now) || full(srv))
+				continue;
+			tried++;
+			*out = fresh ? NULL : from_pool(srv, user, ctx);
+			if (!*out)
+				*out = connect_to(srv, user, ctx);
+			if (!*out)
+				continue;
+			u->next = at + 1 < n ? at + 1 : 0;
+			metric_add(u->requests, 1);
+			u->retry_credit += u->retry_credit < RETRY_CREDIT_MAX;
+			return (*out)->state == SCONN_BUSY ? TAKEN_CONNECTED : TAKEN_CONNECTING;
+		}
+	}
+	return tried ? TAKEN_NONE : TAKEN_FULL;
+}
+
+bool upstream_may_retry(struct upstream *u)
+{
+	if (u->retry_credit < RETRY_PRICE)
+		return false;
+	u->retry_credit -= RETRY_PRICE;
+	metric_add(u->retries, 1);
+	return true;
+}
+
+static struct timeout_class *keep_class(struct sconn *s)
+{
+	struct upstream *u = s->server->up;
+	usec_t asked = (usec_t)s->keep_s * USEC_PER_SEC - KEEP_MARGIN_US;
+	if (!s->keep_s || asked >= u->conf->keepalive_us || s->keep_s > KEEP_SECONDS_MAX)
+		return &u->keepalive;
+	struct timeout_class *c = &clocks->keep[s->keep_s];
+	if (!c->loop)
+		timeout_class_init(c, u->loop, asked);
+	return c;
+}
+
+void sconn_release(struct sconn *s)
+{
+	struct stream *st = &s->stream;
+	if (buf_len(&s->in) || st->peer_closed || st->can_read || s->server->up->conf->keepalive_us == 0) {
+		sconn_close(s);
+		return;
+	}
+	set_state(s, SCONN_POOLED);
+	timeout_arm(keep_class(s), &s->timeout);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "proxy/h1_line.h"
+
+static const struct scan {
+	size_t (*scan)(const char *buf, size_t at, size_t len);
+	enum h1_class stop;
+} scans[] = {
+	{h1_scan_value, H1_STOP_VALUE}, {h1_scan_start, H1_STOP_START}, {h1_scan_target, H1_STOP_TARGET},
+	{h1_scan_query, H1_STOP_QUERY}, {h1_scan_colon, H1_COLON},
+};
+
+/* One byte of each value at each place of buffers of 1 to 50 bytes, scanned from each place. */
+static void scans_agree_with_classes(void **state)
+{
+	(void)state;
+	for (size_t s = 0; s < sizeof(scans) / sizeof(scans[0]); s++)
+		for (size_t len = 1; len <= 50; len++) {
+			char *buf = malloc(len);
+			assert_non_null(buf);
+			memset(buf, 'a', len);
+			for (unsigned c = 0; c < 256; c++)
+				for (size_t place = 0; place < len; place++) {
+					buf[place] = (char)c;
+					for (size_t at = 0; at <= len; at += c % 3 + 1)
+						assert_int_equal(scans[s].scan(buf, at, len),
+								 h1_scan_plain(buf, at, len, scans[s].stop));
+					buf[place] = 'a';
+				}
+			free(buf);
+		}
+}
+
+/* With several stops in a block the first counts, and one in front of `at` does not. */
+static void scans_find_the_first(void **state)
+{
+	(void)state;
+	char buf[64];
+	memset(buf, 'a', sizeof(buf));
+	for (size_t i = 0; i < sizeof(buf); i += 5)
+		buf[i] = '\r';
+	for (size_t at = 0; at < 60; at++)
+		assert_int_equal(h1_scan_value(buf, at, sizeof(buf)), (at + 4) / 5 * 5);
+}
+
+static void classes_are_those_of_the_rfc(void **state)
+{
+	(void)state;
+	for (int c = 0; c < 256; c++) {
+		bool digit = c >= '0' && c <= '9';
+		bool alnum = digit || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+		bool tchar = alnum || (c && memchr("!#$%&'*+-.^_`|~", c, 15));
+		assert_int_equal(h1_is((char)c, H1_TCHAR), tchar);
+		assert_int_equal(h1_is((char)c, H1_PLAIN), alnum || c == '-');
+		assert_int_equal(h1_is((char)c, H1_LABEL), alnum || c == '-' || c == '_');
+		assert_int_equal(h1_is((char)c, H1_STOP_VALUE), (c < 0x20 && c != '\t') || c == 0x7f);
+		assert_int_equal(h1_is((char)c, H1_STOP_START), c < 0x20 || c >= 0x7f);
+		assert_int_equal(h1_is((char)c, H1_STOP_TARGET), c == ' ' || c == '?' || c == '#');
+		assert_int_equal(h1_is((char)c, H1_STOP_QUERY), c == ' ' || c == '#');
+		assert_int_equal(h1_is((char)c, H1_COLON), c == ':');
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(scans_agree_with_classes),
+		cmocka_unit_test(scans_find_the_first),
+		cmocka_unit_test(classes_are_those_of_the_rfc),
+	};
+	return cmocka_run_group_tests_name("h1_line", tests, NULL, NULL);
+}
