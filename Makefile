@@ -64,4 +64,62 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@$(if $(V),,echo "  LD      $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
+
+# --- the two commands, and the others ---
+
+BUILD_DEPS := gcc make pkg-config libevent-dev libssl-dev libhiredis-dev libyaml-dev
+RUN_DEPS   := $(BUILD_DEPS) redis-server curl
+TEST_DEPS  := $(RUN_DEPS) libcmocka-dev python3 python3-pytest openssl procps strace wrk prometheus chromium chromium-driver
+LINT_DEPS  := $(BUILD_DEPS) clang clang-format clang-tidy cppcheck python3 git
+BENCH_DEPS := $(RUN_DEPS) python3 wrk nginx-light haproxy valgrind strace
+
+.PHONY: run test unit edge lint analyze bench loadtest install clean deps-build deps-run deps-test deps-lint deps-bench
+
+deps-build deps-run deps-test deps-lint deps-bench: deps-%:
+	@tools/deps $(if $(filter build,$*),$(BUILD_DEPS))$(if $(filter run,$*),$(RUN_DEPS))$(if $(filter \
+	  test,$*),$(TEST_DEPS))$(if $(filter lint,$*),$(LINT_DEPS))$(if $(filter bench,$*),$(BENCH_DEPS))
+
+run: deps-run ## build, start redis, a demo origin and weir on 127.0.0.1:8080, and print requests to try
+	@$(MAKE) --no-print-directory all $(BUILD)/origin
+	@tools/demo $(BIN)weir $(BIN)weirctl $(BUILD)/origin
+
+test: deps-test ## build and run every test: units in C, then edge tests against the real program
+	@$(MAKE) --no-print-directory all $(UNITBIN) $(BUILD)/origin
+	@tools/test $(BUILD) $(if $(SANITIZE),$(BUILD),.)
+
+unit: $(UNITBIN) ## only the unit tests
+	@tools/test --unit $(BUILD) $(if $(SANITIZE),$(BUILD),.)
+
+edge: all $(BUILD)/origin ## only the edge tests; ARGS="-k name" picks some
+	@tools/test --edge $(BUILD) $(if $(SANITIZE),$(BUILD),.) $(ARGS)
+
+lint: deps-lint ## format, floors, warnings of gcc and clang as errors
+	@clang-format --dry-run --Werror $(foreach d,$(FLOORS) tests/unit tests/fuzz loadtest,$(wildcard $(d)/*.[ch]))
+	@tools/lint-floors
+	@$(MAKE) --no-print-directory BUILD=build/clang CC=clang build/clang/libweir.a
+
+analyze: deps-lint ## clang-tidy and cppcheck over the sources
+	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c11 -I. -D_GNU_SOURCE \
+	  --suppress=missingInclude --suppress=varFuncNullUB --suppress=normalCheckLevelMaxBranches $(LIBSRC) $(CTLSRC) $(MAINSRC)
+	@clang-tidy --quiet --warnings-as-errors='*' $(LIBSRC) $(CTLSRC) $(MAINSRC) -- -std=gnu11 -D_GNU_SOURCE -I. -DWEIR_VERSION='"0"' 2>/dev/null
+
+bench: deps-bench all $(BUILD)/origin ## weir beside nginx and HAProxy, one table
+	@loadtest/bench $(ARGS)
+
+loadtest: deps-run all ## TOOL=k6|wrk SCENARIO=steady|ramp|spike|flood|many: lifts the limits, runs, restores, sums up
+	@loadtest/run --tool "$(or $(TOOL),wrk)" --scenario "$(or $(SCENARIO),steady)" $(ARGS)
+
+$(BUILD)/origin: $(BUILD)/loadtest/origin.o
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+install: all ## to DESTDIR and PREFIX, with man pages
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BIN)weir $(DESTDIR)$(PREFIX)/sbin/weir
+	install -m 755 $(BIN)weirctl $(DESTDIR)$(PREFIX)/bin/weirctl
+	install -m 644 deploy/weir.8 $(DESTDIR)$(PREFIX)/share/man/man8/weir.8
+	install -m 644 deploy/weirctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/weirctl.1
+
+clean: ## all that was built
+	rm -rf build weir weirctl
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -32,6 +32,10 @@ int channel_send(int fd, const struct channel_msg *m)
 	struct iovec v[2] = {{&h, sizeof(h)}, {(void *)(uintptr_t)m->bytes, m->len}};
 	union control c;
 	struct msghdr msg = {.msg_iov = v, .msg_iovlen = 2};
+	if (m->fds > CHANNEL_FDS || m->len > sizeof(m->bytes)) {
+		errno = EMSGSIZE;
+		return -1;
+	}
 	if (m->fds) {
 		memset(&c, 0, sizeof(c));
 		msg.msg_control = c.bytes;
@@ -74,7 +78,9 @@ int channel_recv(int fd, struct channel_msg *m)
 		return n == 0 || errno == ECONNRESET ? 0 : -1;
 	m->fds = 0;
 	take_fds(m, &msg);
-	if ((size_t)n < sizeof(h)) {
+	if ((size_t)n < sizeof(h) || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+		while (m->fds)
+			close(m->fd[--m->fds]);
 		errno = EPROTO;
 		return -1;
 	}

@@ -26,7 +26,10 @@ struct channel_msg {
 int channel_pair(int fd[2]);
 /* 0, or -1 with errno (EAGAIN: the peer does not read). */
 int channel_send(int fd, const struct channel_msg *);
-/* 1: a message; 0: the peer is gone; -1 with errno (EAGAIN: none now). */
+/*
+ * 1: a message; 0: the peer is gone; -1 with errno (EAGAIN: none now; EPROTO: one was thrown away, because it was not
+ * of this kind or this process has no room for its descriptors).
+ */
 int channel_recv(int fd, struct channel_msg *);
 
 #endif

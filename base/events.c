@@ -45,6 +45,7 @@ void events_add(enum event_kind kind, const char *fmt, ...)
 	struct slot *s = &all->slot[seq % EVENTS_KEPT];
 	va_list ap;
 	atomic_store(&s->seq, 0);
+	atomic_thread_fence(memory_order_release);
 	s->at = clock_wall();
 	s->kind = kind;
 	s->pid = getpid();
@@ -69,6 +70,7 @@ unsigned events_last(struct event_row *rows, unsigned n)
 			continue;
 		*r = (struct event_row){.seq = seq, .at = s->at, .kind = (enum event_kind)s->kind, .pid = s->pid};
 		snprintf(r->text, sizeof(r->text), "%s", s->text);
+		atomic_thread_fence(memory_order_acquire);
 		count += atomic_load(&s->seq) == seq;
 	}
 	return count;

@@ -3,7 +3,7 @@
 
 #include <assert.h>
 
-#define TIMER_SLACK (USEC_PER_SEC / 1000)
+#define TIMER_SLACK (USEC_PER_SEC / 1000) /* libevent's clock is coarse: it may fire early, and then again */
 #define IDLE_TURN (60 * USEC_PER_SEC) /* the loop turns at least this often */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -61,18 +61,21 @@ void loop_set_timer(struct loop *l)
 {
 	if (l->next_due >= l->timer_at)
 		return;
-	usec_t wait = l->next_due - l->now + TIMER_SLACK;
+	usec_t wait = l->next_due - l->now;
 	if (wait < 0)
 		wait = 0;
 	if (wait > IDLE_TURN)
 		wait = IDLE_TURN;
-	struct timeval tv = {wait / USEC_PER_SEC, wait % USEC_PER_SEC};
-	l->timer_at = l->now + wait;
-	event_add(&l->timer, &tv);
+	usec_t slack = wait + TIMER_SLACK;
+	struct timeval tv = {slack / USEC_PER_SEC, slack % USEC_PER_SEC};
+	if (event_add(&l->timer, &tv) == 0) /* else the next turn tries again */
+		l->timer_at = l->now + wait;
 }
 
 void timeout_class_init(struct timeout_class *c, struct loop *l, usec_t after)
 {
+	if (after < 1)
+		after = 1;
 	if (c->loop) {
 		assert(list_empty(&c->armed));
 		c->after = after;
@@ -88,6 +91,8 @@ void timeout_class_drop(struct timeout_class *c)
 {
 	if (!c->loop)
 		return;
+	if (c->loop->firing == c)
+		c->loop->firing = NULL;
 	while (list_pop(&c->armed))
 		;
 	list_del(&c->link);
@@ -105,28 +110,44 @@ void hook_del(struct hook *h)
 	list_del(&h->link);
 }
 
-/* A timeout armed by a callback is never due in the same pass: classes longer than nothing are in the future. */
-static void fire_class(struct timeout_class *c, usec_t now)
+/* Callbacks may take links away from a list that is walked; so all move to a batch, and back one by one. */
+static void take_batch(struct list *from, struct list *batch)
+{
+	list_init(batch);
+	if (list_empty(from))
+		return;
+	*batch = *from;
+	batch->next->prev = batch->prev->next = batch;
+	list_init(from);
+}
+
+/* A timeout armed by a callback is never due in the same pass: it is in the future, as no class is shorter than 1 us. */
+static void fire_class(struct loop *l, struct timeout_class *c)
 {
 	struct list *first;
-	while ((first = list_first(&c->armed))) {
+	l->firing = c;
+	while (l->firing && (first = list_first(&c->armed))) {
 		struct timeout *t = list_entry(first, struct timeout, link);
-		if (t->at > now)
-			return;
+		if (t->at > l->now)
+			break;
 		list_del(&t->link);
 		t->fired(t);
 	}
+	l->firing = NULL;
 }
 
 static void fire_due(struct loop *l)
 {
-	if (l->now < l->next_due)
+	struct list batch, *first_class;
+	if (l->now < l->next_due) {
+		loop_set_timer(l); /* it may have fired early, or for what was disarmed since */
 		return;
+	}
 	l->next_due = USEC_NEVER;
-	for (struct list *i = l->classes.next, *next; i != &l->classes; i = next) {
-		struct timeout_class *c = list_entry(i, struct timeout_class, link);
-		fire_class(c, l->now);
-		next = i->next;
+	take_batch(&l->classes, &batch);
+	while ((first_class = list_pop(&batch))) {
+		list_push(&l->classes, first_class);
+		fire_class(l, list_entry(first_class, struct timeout_class, link));
 	}
 	for (struct list *i = l->classes.next; i != &l->classes; i = i->next) {
 		struct timeout_class *c = list_entry(i, struct timeout_class, link);
@@ -141,16 +162,22 @@ static void fire_due(struct loop *l)
 /* Only what was ready before this pass: a task that queues itself again waits for the next turn's events. */
 static void run_ready(struct loop *l)
 {
-	struct list batch;
-	if (list_empty(&l->ready))
-		return;
-	batch = l->ready;
-	batch.next->prev = batch.prev->next = &batch;
-	list_init(&l->ready);
-	struct list *first;
+	struct list batch, *first;
+	take_batch(&l->ready, &batch);
 	while ((first = list_pop(&batch))) {
 		struct task *t = list_entry(first, struct task, link);
 		t->run(t);
+	}
+}
+
+static void run_hooks(struct loop *l)
+{
+	struct list batch, *first;
+	take_batch(&l->hooks, &batch);
+	while ((first = list_pop(&batch))) {
+		struct hook *h = list_entry(first, struct hook, link);
+		list_push(&l->hooks, first);
+		h->run(h);
 	}
 }
 
@@ -162,10 +189,7 @@ static void turn(struct loop *l)
 	loop_wake(l);
 	run_ready(l);
 	fire_due(l);
-	for (struct list *i = l->hooks.next, *next; i != &l->hooks; i = next) {
-		next = i->next;
-		list_entry(i, struct hook, link)->run(list_entry(i, struct hook, link));
-	}
+	run_hooks(l);
 	bury_all(l);
 }
 

@@ -29,8 +29,9 @@ struct loop {
 	struct list classes; /* struct timeout_class */
 	struct list hooks;   /* struct hook */
 	struct grave *dead;
-	usec_t next_due; /* no timeout is due before this */
-	usec_t timer_at; /* when `timer` will fire */
+	struct timeout_class *firing; /* NULL: none, or it was dropped by what it fired */
+	usec_t next_due;	      /* no timeout is due before this */
+	usec_t timer_at;	      /* the moment that `timer` is set for; USEC_NEVER: it is not */
 	struct event timer;
 };
 
@@ -97,9 +98,13 @@ static inline void task_cancel(struct task *t)
 	list_del(&t->link);
 }
 
-/* A class may be re-initialised with another length only while nothing is armed in it. */
+/*
+ * A class may be re-initialised with another length only while nothing is armed in it. A length of 0 is one of 1 us,
+ * so that a timeout that arms itself anew is due in the next turn, not in the same one.
+ */
 void timeout_class_init(struct timeout_class *, struct loop *, usec_t after);
-void timeout_class_drop(struct timeout_class *); /* disarms all that is armed in it */
+/* Disarms all that is armed in it. Any callback may do this, also to the class that fired it, and may free it then. */
+void timeout_class_drop(struct timeout_class *);
 
 static inline void timeout_init(struct timeout *t, void (*fired)(struct timeout *))
 {
@@ -133,6 +138,7 @@ static inline bool timeout_armed(const struct timeout *t)
 	return !list_empty(&t->link);
 }
 
+/* A hook may take itself or any other away while hooks run. */
 void hook_add(struct loop *, struct hook *, void (*run)(struct hook *));
 void hook_del(struct hook *);
 

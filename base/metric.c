@@ -86,6 +86,8 @@ series_t metric_series(enum metric m, const char *labels)
 {
 	struct series *all = shared ? shared->series : alone_series;
 	uint32_t at = hash(m, labels);
+	if (strlen(labels) >= METRIC_LABELS)
+		return 0;
 	for (uint32_t i = 0; i < METRIC_SERIES; i++, at++) {
 		uint32_t n = at % METRIC_SERIES;
 		struct series *s = &all[n];
@@ -94,7 +96,7 @@ series_t metric_series(enum metric m, const char *labels)
 		if (settled(s) == SERIES_EMPTY && claim(s, m, labels))
 			return (series_t)n;
 		if (settled(s) == SERIES_READY && s->family == m &&
-		    strncmp(s->labels, labels, sizeof(s->labels) - 1) == 0)
+		    strcmp(s->labels, labels) == 0)
 			return (series_t)n;
 	}
 	return 0;

@@ -35,7 +35,7 @@ extern const struct metric_row metric_rows[METRIC_MAX];
 
 typedef uint16_t series_t;
 #define METRIC_SERIES 8192
-#define METRIC_LABELS 160 /* longest label text */
+#define METRIC_LABELS 160 /* longest label text, its NUL included; a longer one gets series 0 */
 
 size_t metric_bytes(void);
 void metric_attach(void *section);

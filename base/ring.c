@@ -97,16 +97,24 @@ static void skip_record(struct ring *r, const struct header *h)
 	atomic_store_explicit(&r->tail, tail + HEADER + PAD(h->len), memory_order_release);
 }
 
+/* Whether a record of that length lies within what was written, and within the ring. */
+static bool sound(uint64_t tail, uint64_t head, uint32_t len)
+{
+	uint64_t n = HEADER + (uint64_t)PAD((uint64_t)len);
+	return head % 8 == 0 && head - tail <= RING_BYTES && n <= head - tail && n <= RING_BYTES - tail % RING_BYTES;
+}
+
 const char *ring_peek(unsigned slot, enum ring_kind *kind, size_t *n)
 {
 	struct ring *r = &all->ring[slot];
 	for (;;) {
 		uint64_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
-		if (tail == atomic_load_explicit(&r->head, memory_order_acquire))
+		uint64_t head = atomic_load_explicit(&r->head, memory_order_acquire);
+		if (tail == head)
 			return NULL;
 		struct header *h = header_at(r, tail);
-		if (h->len > RING_BYTES - HEADER) { /* a producer gone mad: start over at its head */
-			atomic_store(&r->tail, atomic_load(&r->head));
+		if (!sound(tail, head, h->len)) { /* a producer gone mad: start over at its head */
+			atomic_store(&r->tail, head & ~(uint64_t)7);
 			return NULL;
 		}
 		if (h->kind) {

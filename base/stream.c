@@ -73,8 +73,8 @@ int stream_connected(struct stream *s)
 
 static ssize_t failed(struct stream *s, bool *flag)
 {
-	if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
-		*flag = errno == EINTR;
+	if (errno == EAGAIN || errno == EWOULDBLOCK) {
+		*flag = false;
 		return STREAM_AGAIN;
 	}
 	s->err = errno;
@@ -105,8 +105,8 @@ static ssize_t written(struct stream *s, ssize_t sent, size_t asked)
 {
 	if (sent < 0) {
 		ssize_t r = failed(s, &s->can_write);
-		if (r == STREAM_ERROR)
-			s->can_read = true; /* what the peer said before it closed may still be there */
+		if (r == STREAM_ERROR) /* what the peer said before it closed may be there still, and no edge comes for it */
+			s->can_read = s->peer_closed = true;
 		return r;
 	}
 	if ((size_t)sent < asked)

@@ -8,7 +8,10 @@
  * twice, but can_read and can_write stay set until the kernel says otherwise.
  *
  * The owner embeds the stream. `ready` is never called from inside a call of this module, only from the loop; it
- * may close the stream, and may bury (not free) its owner.
+ * may close the stream, and may bury (not free) its owner. The process must ignore SIGPIPE.
+ *
+ * libevent hides a close behind an error: a reset that comes in one edge with the last bytes is not told, and is seen
+ * by the next write, or by a read although can_read is not set.
  */
 #ifndef WEIR_BASE_STREAM_H
 #define WEIR_BASE_STREAM_H
@@ -31,7 +34,7 @@ struct stream {
 	bool can_read;
 	bool can_write;
 	bool connecting;  /* no event came since connect */
-	bool peer_closed; /* the peer has sent FIN; bytes before it may be unread. Half-close or not can't be told */
+	bool peer_closed; /* the peer has sent FIN, or a write failed: reading comes to an end. Half-close can't be told */
 	bool eof;	  /* the FIN was read */
 	struct event event;
 };

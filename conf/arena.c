@@ -44,7 +44,8 @@ static struct arena_block *add_block(struct arena *a, size_t n)
 void *arena_alloc(struct arena *a, size_t n)
 {
 	struct arena_block *b = a->blocks;
-	size_t at = b ? (b->used + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t) : 0;
+	size_t at =
+		b ? (b->used + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t) : 0;
 	if (!b || at > b->size || b->size - at < n || b->size == at) {
 		b = add_block(a, n);
 		at = 0;

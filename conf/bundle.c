@@ -13,8 +13,9 @@
 #include "conf/cpus.h"
 
 /*
- * As bytes: MAGIC, the path and the folder as two texts, then for each entry its kind, whether it was read, its name
- * and its value (or why not). A text is its length in 8 bytes and itself. The bytes never leave one machine.
+ * As bytes: MAGIC, the path and the folder as two texts, then for each entry its kind, whether it was read,
+ * its name and its value (or why not). A text is its length in 8 bytes and itself. The bytes never leave one
+ * machine.
  */
 static const char MAGIC[8] = "weircnf1";
 
@@ -99,7 +100,8 @@ static struct entry *add_entry(struct conf_bundle *b, enum bundle_kind kind, boo
 
 /* --- reading --- */
 
-/* The folder is made absolute once, so that a process in another one would find the same files and sockets. */
+/* The folder is made absolute once, so that a process in another one would find the same files and sockets.
+ */
 static bool find_folder(struct conf_bundle *b)
 {
 	char folder[PATH_MAX], *real;
@@ -194,7 +196,8 @@ static struct entry *find_entry(struct conf_bundle *b, enum bundle_kind kind, st
 	return NULL;
 }
 
-bool bundle_get(struct conf_bundle *b, enum bundle_kind kind, struct str name, struct str *value, const char **why)
+bool bundle_get(struct conf_bundle *b, enum bundle_kind kind, struct str name, struct str *value,
+		const char **why)
 {
 	struct entry *e = find_entry(b, kind, name);
 	struct str own;
@@ -349,7 +352,7 @@ damaged:
 }
 
 /* Names are left out: the same config in another folder is the same config. */
-void bundle_hash(const struct conf_bundle *b, char out[CONF_HASH])
+bool bundle_hash(const struct conf_bundle *b, char out[CONF_HASH])
 {
 	unsigned char digest[EVP_MAX_MD_SIZE] = {0};
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -366,4 +369,5 @@ void bundle_hash(const struct conf_bundle *b, char out[CONF_HASH])
 	for (unsigned i = 0; i < (CONF_HASH - 1) / 2; i++)
 		fmt_hex(out + 2 * i, ok ? digest[i] : 0, 2);
 	out[CONF_HASH - 1] = '\0';
+	return ok;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a load reads from outside (see conf.h): asked for by kind and name, read once, remembered with its answer,
- * the refusals too. A parsed bundle only remembers; what it was not told of is refused. Values are valid as long
- * as the bundle.
+ * What a load reads from outside (see conf.h): asked for by kind and name, read once, remembered with its
+ * answer, the refusals too. A parsed bundle only remembers; what it was not told of is refused. Values are
+ * valid as long as the bundle.
  */
 #ifndef WEIR_CONF_BUNDLE_H
 #define WEIR_CONF_BUNDLE_H
@@ -26,7 +26,9 @@ bool bundle_get(struct conf_bundle *, enum bundle_kind, struct str name, struct 
 struct str bundle_path(const struct conf_bundle *);   /* of the config file, as it was given */
 struct str bundle_folder(const struct conf_bundle *); /* of the config file, absolute, without a last slash */
 
-/* Over the contents of the config, files and variables that were read; not over paths or what the machine has. */
-void bundle_hash(const struct conf_bundle *, char out[CONF_HASH]);
+/* Over the contents of the config, files and variables that were read; not over paths or what the machine
+ * has. */
+/* False: out of memory. */
+bool bundle_hash(const struct conf_bundle *, char out[CONF_HASH]);
 
 #endif

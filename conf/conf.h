@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The config: YAML to one immutable struct conf. A load builds a whole new one or nothing; nobody changes it later,
- * so a reload is the swap of a pointer. All that it points to is owned by it (one arena) and goes with conf_free.
+ * The config: YAML to one immutable struct conf. A load builds a whole new one or nothing; nobody changes it
+ * later, so a reload is the swap of a pointer. All that it points to is owned by it (one arena) and goes with
+ * conf_free.
  *
- * The config is read twice or more: by the master, which may read files and the environment, and by its children,
- * which may not. So all that a load reads from outside (the YAML file, file:PATH lists, ${file:PATH}, ${NAME}) goes
- * through a struct conf_bundle: the master's bundle reads and remembers, the children's only remembers. Both loads
- * see the same bytes and give the same conf, the same hash and the same numbering of sites, upstreams and policies.
+ * The config is read twice or more: by the master, which may read files and the environment, and by its
+ * children, which may not. So all that a load reads from outside (the YAML file, file:PATH lists,
+ * ${file:PATH}, ${NAME}) goes through a struct conf_bundle: the master's bundle reads and remembers, the
+ * children's only remembers. Both loads see the same bytes and give the same conf, the same hash and the same
+ * numbering of sites, upstreams and policies.
  *
- * Errors and warnings are rows with file, line and column, all shown at once. No function here blocks on a network.
+ * Errors and warnings are rows with file, line and column, all shown at once. No function here blocks on a
+ * network.
  */
 #ifndef WEIR_CONF_CONF_H
 #define WEIR_CONF_CONF_H
@@ -27,7 +30,7 @@
 #include "base/str.h"
 #include "ratelimit/policy.h"
 
-#define CONF_HASH 17	    /* hex digits and the NUL */
+#define CONF_HASH 17 /* hex digits and the NUL */
 #define CONF_SITES_MAX 512
 #define CONF_PATHS_MAX 64 /* path rules a site */
 #define CONF_WORKERS_MAX 64
@@ -51,7 +54,7 @@ struct conf_client_ip {
 	int trusted; /* list of networks (acl/netset.h), -1: none are trusted */
 	struct conf_words trusted_text;
 	enum conf_client_header header;
-	struct str header_name;			  /* of CONF_SINGLE, lower case */
+	struct str header_name;			    /* of CONF_SINGLE, lower case */
 	struct str only_with_name, only_with_value; /* name.n == 0: not asked for */
 	uint8_t ipv6_prefix;
 };
@@ -62,21 +65,22 @@ struct conf_network {
 	struct conf_words text;
 };
 
-/* A policy, and its larger (or smaller) limits for some networks: of several that hold a client, the highest counts. */
+/* A policy, and its larger (or smaller) limits for some networks: of several that hold a client, the highest
+ * counts. */
 struct conf_policy {
 	struct policy policy; /* policy.id is its place in conf.policy */
 	unsigned fors;
 	struct conf_for {
 		struct netmask nets;
 		uint32_t requests;
-	} *for_net;
+	} * for_net;
 };
 
 enum conf_on_failure { ON_FAILURE_LOCAL, ON_FAILURE_ALLOW, ON_FAILURE_DENY };
 enum conf_limit_headers { LIMIT_HEADERS_STANDARD, LIMIT_HEADERS_LEGACY, LIMIT_HEADERS_OFF };
 
 struct conf_redis {
-	struct str url;	 /* without credentials, for messages */
+	struct str url; /* without credentials, for messages */
 	bool is_unix;
 	struct str host; /* a name or an address; or the socket's path */
 	uint16_t port;
@@ -117,7 +121,8 @@ struct conf_cookies {
 };
 
 struct conf_server {
-	struct str text; /* 10.0.1.10:8080, as written; names the server in metrics and in the table of servers */
+	struct str text; /* 10.0.1.10:8080, as written; names the server in metrics and in the table of
+			    servers */
 	struct sockaddr_storage sa;
 	socklen_t sa_len;
 };
@@ -260,12 +265,13 @@ void conf_notes_print(const struct conf_notes *, FILE *);
 
 /* --- the load --- */
 
-/* NULL when there is an error; warnings come with a conf too. notes is the caller's, zeroed before, freed after. */
+/* NULL when there is an error; warnings come with a conf too. notes is the caller's, zeroed before, freed
+ * after. */
 struct conf *conf_load(struct conf_bundle *, struct conf_notes *notes);
 void conf_free(struct conf *);
 
-/* The site that serves a host: exact names first, then the longest wildcard, then "*". host is lower case, without port
- * and trailing dot. NULL: none (421). */
+/* The site that serves a host: exact names first, then the longest wildcard, then "*". host is lower case,
+ * without port and trailing dot. NULL: none (421). */
 const struct conf_site *conf_site_of(const struct conf *, struct str host);
 
 /* The limit of a policy for a client who is in these networks. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many CPUs this process may use: those it is bound to (sched_getaffinity), and no more than its cgroup pays
- * for (cpu.max of cgroup v2, cpu.cfs_quota_us of v1, of it and of those above it), rounded up; at least 1.
+ * How many CPUs this process may use: those it is bound to (sched_getaffinity), and no more than its cgroup
+ * pays for (cpu.max of cgroup v2, cpu.cfs_quota_us of v1, of it and of those above it), rounded up; at
+ * least 1.
  */
 #ifndef WEIR_CONF_CPUS_H
 #define WEIR_CONF_CPUS_H

@@ -10,7 +10,8 @@ struct output {
 static bool put(struct load *l, struct node *n, struct output *out, struct str s)
 {
 	if (s.n > sizeof(out->buf) - out->n) {
-		load_error(l, n, "`%.*s` is too long once expanded (expected at most 64 KB)", (int)n->raw.n, n->raw.p);
+		load_error(l, n, "`%.*s` is too long once expanded (expected at most 64 KB)", (int)n->raw.n,
+			   n->raw.p);
 		return false;
 	}
 	if (s.n)
@@ -29,8 +30,8 @@ static bool put_file(struct load *l, struct node *n, struct output *out, struct 
 		return false;
 	}
 	if (!bundle_get(l->bundle, BUNDLE_FILE, load_path(l, path), &value, &why)) {
-		load_error(l, n, "`${file:%.*s}` cannot be read: %s (expected a readable file)", (int)path.n, path.p,
-			   why);
+		load_error(l, n, "`${file:%.*s}` cannot be read: %s (expected a readable file)", (int)path.n,
+			   path.p, why);
 		return false;
 	}
 	if (value.n && value.p[value.n - 1] == '\n')
@@ -62,8 +63,9 @@ static bool put_variable(struct load *l, struct node *n, struct output *out, str
 	const char *why;
 
 	if (!is_variable(name)) {
-		load_error(l, n, "`${%.*s}` is no name of a variable (expected ${NAME}, ${NAME:-default} or "
-				 "${file:PATH}; write $${ for a plain ${)",
+		load_error(l, n,
+			   "`${%.*s}` is no name of a variable (expected ${NAME}, ${NAME:-default} or "
+			   "${file:PATH}; write $${ for a plain ${)",
 			   (int)inside.n, inside.p);
 		return false;
 	}
@@ -71,7 +73,8 @@ static bool put_variable(struct load *l, struct node *n, struct output *out, str
 	if (colon)
 		return put(l, n, out, set && value.n ? value : fallback);
 	if (!set)
-		load_error(l, n, "`${%.*s}` is %s (expected it in the environment, or a default: ${%.*s:-value})",
+		load_error(l, n,
+			   "`${%.*s}` is %s (expected it in the environment, or a default: ${%.*s:-value})",
 			   (int)name.n, name.p, why, (int)name.n, name.p);
 	return set && put(l, n, out, value);
 }
@@ -133,7 +136,8 @@ static void expand_scalar(struct load *l, struct node *n)
 	n->expanded = true;
 	l->expanded += out.n;
 	if (!n->bad && l->expanded > EXPAND_TOTAL) {
-		load_error(l, n, "too much text comes out of ${...} (expected at most 4 MB in the whole config)");
+		load_error(l, n,
+			   "too much text comes out of ${...} (expected at most 4 MB in the whole config)");
 		n->bad = true;
 	}
 	if (!n->bad)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ${NAME}, ${NAME:-default} and ${file:PATH} inside scalars, after YAML has been parsed, so that what they stand for
- * can never become structure. $${ writes a plain ${. What comes out is not expanded again. An empty variable counts
- * as unset where there is a default, as in a shell; a file loses one newline at its end.
+ * ${NAME}, ${NAME:-default} and ${file:PATH} inside scalars, after YAML has been parsed, so that what they
+ * stand for can never become structure. $${ writes a plain ${. What comes out is not expanded again. An empty
+ * variable counts as unset where there is a default, as in a shell; a file loses one newline at its end.
  */
 #ifndef WEIR_CONF_EXPAND_H
 #define WEIR_CONF_EXPAND_H

@@ -45,15 +45,15 @@ static const char *what_is_wrong(struct str s)
 const char *host_pattern(struct arena *arena, struct str s, struct str *out)
 {
 	struct addr a;
-	if (s.n > 1 && s.p[s.n - 1] == '.')
+	if (s.n > 1 && s.p[s.n - 1] == '.' && !str_eq(s, STR("*.")))
 		s.n--;
-	if (is_ip_literal(s, &a)) {
+	if (scalar_is_ip(s, &a)) {
 		*out = s.p[0] == '[' ? bracketed(arena, &a) : arena_str(arena, s);
 		return NULL;
 	}
 	bool wild = s.n > 2 && s.p[0] == '*' && s.p[1] == '.';
 	struct str name = wild ? (struct str){s.p + 2, s.n - 2} : s;
-	if (!str_eq(s, STR("*")) && (!is_host_name(name) || (wild && is_ip_literal(name, &a))))
+	if (!str_eq(s, STR("*")) && (!scalar_is_host(name) || (wild && scalar_is_ip(name, &a))))
 		return what_is_wrong(s);
 	*out = lower(arena, s);
 	return NULL;
@@ -86,7 +86,8 @@ static int compare_wildcard(struct str tail, struct str name)
 	return host_compare(tail, (struct str){name.p + 1, name.n - 1});
 }
 
-static const struct conf_site *find(const struct conf *conf, struct str host, int (*compare)(struct str, struct str))
+static const struct conf_site *find(const struct conf *conf, struct str host,
+				    int (*compare)(struct str, struct str))
 {
 	unsigned low = 0, high = conf->hosts;
 	while (low < high) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of all keys of the config: what each is called, what it takes, where its value goes, its default and
- * its help. The loader, the suggestions for unknown keys, conf_print, conf_keys and the docs walk it. Rows stand in
- * the order in which they are read (what is named before what names it), children right after their parent.
+ * The table of all keys of the config: what each is called, what it takes, where its value goes, its default
+ * and its help. The loader, the suggestions for unknown keys, conf_print, conf_keys and the docs walk it.
+ * Rows stand in the order in which they are read (what is named before what names it), children right after
+ * their parent.
  *
  * A row's field lies in the frame of the list item or named entry that it is in: struct conf itself, or one
  * struct conf_site of its array. What a value is (a type) is a row of its own, with a reader and a printer.
@@ -26,6 +27,7 @@ enum {
 	KEY_REQUIRED = 1 << 0, /* where its mapping is there */
 	KEY_NONEMPTY = 1 << 1, /* a list with one item at least */
 	KEY_OFF = 1 << 2,      /* takes `off`, which is stored as key.off */
+	KEY_IF_SET = 1 << 3,   /* a mapping that is printed only where the text of its field is set */
 };
 
 struct key {
@@ -41,7 +43,8 @@ struct key {
 	const void *extra;	  /* the type's own */
 };
 
-/* extra of lists and of named entries: how their array lies in the frame (key.at: the array, key.also: its count). */
+/* extra of lists and of named entries: how their array lies in the frame (key.at: the array, key.also: its
+ * count). */
 struct key_items {
 	size_t size;	  /* of an item */
 	const char *bare; /* the key that an item is when it is a scalar instead of a mapping; NULL: none */
@@ -59,7 +62,8 @@ const struct key *key_find(const char *path);
 const struct key *key_first_child(const struct key *parent);
 const struct key *key_next_child(const struct key *parent, const struct key *child);
 
-/* The last name of its path: `timeout` of rate_limit.redis.timeout, `[]` and `*` for items and named entries. */
+/* The last name of its path: `timeout` of rate_limit.redis.timeout, `[]` and `*` for items and named entries.
+ */
 struct str key_name(const struct key *);
 /* As messages call it: the name that was written, or the last one that is a name. */
 struct str key_label(const struct key *, const struct node *);
@@ -91,41 +95,44 @@ void keys_print(struct printer *, const struct key *parent, const void *frame);
 /* --- for types --- */
 
 /* The text of a scalar that is one and says something. */
-bool value_text(struct load *, const struct key *, const struct node *, struct str *);
+bool key_value_text(struct load *, const struct key *, const struct node *, struct str *);
 /* `KEY` is `VALUE` (expected ...). Always false. */
-bool value_refuse(struct load *, const struct key *, const struct node *, const char *expected);
+bool key_value_refuse(struct load *, const struct key *, const struct node *, const char *expected);
 /* A list, within key.max items, and with one at least under KEY_NONEMPTY. */
-bool value_list(struct load *, const struct key *, const struct node *);
+bool key_value_list(struct load *, const struct key *, const struct node *);
 /* Copies a list's scalars as they were written. */
-bool value_words(struct load *, const struct node *list, struct conf_words *);
+bool key_value_words(struct load *, const struct node *list, struct conf_words *);
 /* `no POLICY is named NAME (did you mean ...)`: the known names are told by name(i). Always false. */
 struct known_names {
 	const char *what;
 	unsigned n;
 	struct str (*name)(const struct conf *, unsigned i);
 };
-bool value_unknown(struct load *, const struct node *, struct str typed, const struct known_names *);
+bool key_value_unknown(struct load *, const struct node *, struct str typed, const struct known_names *);
 
 extern const struct key_type type_map, type_items, type_named;		      /* keys_read.c */
 extern const struct key_type type_onoff, type_word, type_duration, type_size; /* types.c */
-extern const struct key_type type_count, type_text, type_lower, type_path, type_secret, type_texts, type_unbuilt;
+extern const struct key_type type_count, type_text, type_lower, type_path, type_secret, type_texts,
+	type_unbuilt;
 extern const struct key_type type_listen, type_trusted, type_network, type_netlist, type_servers,
 	type_admin_http, type_for; /* types_net.c */
-extern const struct key_type type_workers, type_client_header, type_domain, type_origins, type_cluster; /* types_own.c */
+extern const struct key_type type_workers, type_client_header, type_domain, type_origins,
+	type_cluster; /* types_own.c */
 extern const struct key_type type_rate, type_access_log, type_mode, type_health_path;
-extern const struct key_type type_redis_url;						       /* redis_url.c */
-extern const struct key_type type_hosts, type_upstream, type_policy, type_prefix, type_upgrade; /* types_site.c */
+extern const struct key_type type_redis_url; /* redis_url.c */
+extern const struct key_type type_hosts, type_upstream, type_policy, type_prefix,
+	type_upgrade; /* types_site.c */
 
-struct str policy_name(const void *);
-struct str cookie_name(const void *);
-struct str upstream_name(const void *);
+struct str key_policy_name(const void *);
+struct str key_cookie_name(const void *);
+struct str key_upstream_name(const void *);
 
-bool begin_network(struct load *, const struct node *, void *item, unsigned number);
-bool begin_policy(struct load *, const struct node *, void *item, unsigned number);
-bool begin_for(struct load *, const struct node *, void *item, unsigned number);
-bool begin_cookie(struct load *, const struct node *, void *item, unsigned number);
-bool begin_upstream(struct load *, const struct node *, void *item, unsigned number);
-bool begin_path(struct load *, const struct node *, void *item, unsigned number);
-bool begin_site(struct load *, const struct node *, void *item, unsigned number);
+bool key_begin_network(struct load *, const struct node *, void *item, unsigned number);
+bool key_begin_policy(struct load *, const struct node *, void *item, unsigned number);
+bool key_begin_for(struct load *, const struct node *, void *item, unsigned number);
+bool key_begin_cookie(struct load *, const struct node *, void *item, unsigned number);
+bool key_begin_upstream(struct load *, const struct node *, void *item, unsigned number);
+bool key_begin_path(struct load *, const struct node *, void *item, unsigned number);
+bool key_begin_site(struct load *, const struct node *, void *item, unsigned number);
 
 #endif

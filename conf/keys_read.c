@@ -59,6 +59,8 @@ struct str key_label(const struct key *k, const struct node *n)
 	struct str s = str_of(k->row.path);
 	if (n && n->key.n)
 		return n->key;
+	if (n && n->parent && n->parent->key.n)
+		return n->parent->key;
 	while (s.n > 2 && (s.p[s.n - 1] == ']' || s.p[s.n - 1] == '*'))
 		s.n -= 2;
 	for (size_t i = s.n; i > 0; i--)
@@ -91,31 +93,61 @@ static const struct key *find_elsewhere(struct str name)
 	return found;
 }
 
-static void complain_unknown(struct load *l, const struct key *parent, const struct node *n)
+static struct str nearest_child(const struct key *parent, struct str typed)
 {
 	struct suggestion near;
-	struct node at = load_key_of(n);
-	char known[240];
-	size_t len = 0;
+	suggest_start(&near, typed);
+	for (const struct key *k = key_first_child(parent); k; k = key_next_child(parent, k))
+		if (k->type != &type_unbuilt)
+			suggest_word(&near, key_name(k));
+	return near.best;
+}
 
-	suggest_start(&near, n->key);
+static void list_children(const struct key *parent, char *out, size_t size)
+{
+	size_t n = 0;
+	out[0] = '\0';
 	for (const struct key *k = key_first_child(parent); k; k = key_next_child(parent, k)) {
 		struct str name = key_name(k);
-		if (k->type == &type_unbuilt)
-			continue;
-		suggest_word(&near, name);
-		if (len + name.n + 3 < sizeof(known))
-			len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%.*s", len ? ", " : "",
-						(int)name.n, name.p);
+		if (k->type != &type_unbuilt && n + name.n + 3 < size)
+			n += (size_t)snprintf(out + n, size - n, "%s%.*s", n ? ", " : "", (int)name.n,
+					      name.p);
 	}
+}
+
+static void complain_unknown(struct load *l, const struct key *parent, const struct node *n)
+{
+	struct str near = nearest_child(parent, n->key);
 	const struct key *elsewhere = find_elsewhere(n->key);
-	if (near.best.n)
-		load_error(l, &at, "unknown key `%.*s` (did you mean `%.*s`?)", TEXT(n->key), TEXT(near.best));
-	else if (elsewhere)
+	struct node at = load_key_of(n);
+	char known[240];
+
+	if (near.n) {
+		load_error(l, &at, "unknown key `%.*s` (did you mean `%.*s`?)", TEXT(n->key), TEXT(near));
+	} else if (elsewhere) {
 		load_error(l, &at, "unknown key `%.*s` here (did you mean `%s`?)", TEXT(n->key),
 			   elsewhere->row.path);
-	else
+	} else {
+		list_children(parent, known, sizeof(known));
 		load_error(l, &at, "unknown key `%.*s` (expected %s)", TEXT(n->key), known);
+	}
+}
+
+/* Was it written, with a slip that is told of already? */
+static bool is_misspelled(const struct key *parent, const struct key *k, const struct node *map)
+{
+	for (const struct node *n = map->first; n; n = n->next)
+		if (!find_child(parent, n->key) && str_eq(nearest_child(parent, n->key), key_name(k)))
+			return true;
+	return false;
+}
+
+static void complain_missing(struct load *l, const struct key *parent, const struct key *k,
+			     const struct node *map)
+{
+	struct str name = key_name(k);
+	if (!is_misspelled(parent, k, map))
+		load_error(l, map, "`%.*s` is missing (expected %s)", (int)name.n, name.p, k->row.help);
 }
 
 static struct node *default_scalar(struct load *l, struct str text, const struct node *where)
@@ -167,7 +199,8 @@ static void set_default(struct load *l, const struct key *k, const struct node *
 	}
 }
 
-static void read_key(struct load *l, const struct key *k, const struct node *map, void *frame)
+static void read_key(struct load *l, const struct key *parent, const struct key *k, const struct node *map,
+		     void *frame)
 {
 	const struct node *n = map ? yaml_member(map, key_name(k)) : NULL;
 
@@ -176,10 +209,8 @@ static void read_key(struct load *l, const struct key *k, const struct node *map
 		return;
 	}
 	if (!n) {
-		struct str name = key_name(k);
 		if (map && (k->flags & KEY_REQUIRED))
-			load_error(l, map, "`%.*s` is missing (expected %s: %s)", (int)name.n, name.p, k->row.type,
-				   k->row.help);
+			complain_missing(l, parent, k, map);
 		set_default(l, k, map, frame);
 		return;
 	}
@@ -195,7 +226,7 @@ void keys_read(struct load *l, const struct key *parent, const struct node *map,
 		if (!find_child(parent, n->key))
 			complain_unknown(l, parent, n);
 	for (const struct key *k = key_first_child(parent); k; k = key_next_child(parent, k))
-		read_key(l, k, map, frame);
+		read_key(l, parent, k, map, frame);
 }
 
 void keys_print(struct printer *p, const struct key *parent, const void *frame)
@@ -209,18 +240,19 @@ void keys_print(struct printer *p, const struct key *parent, const void *frame)
 
 static bool want_kind(struct load *l, const struct key *k, const struct node *n, enum node_kind kind)
 {
+	static const char *const found[] = {"a single value", "a list", "a mapping"};
+	const char *expected = kind == NODE_LIST ? "a list such as [a, b]" : "`name: value` below it";
+	const char *item = str_eq(key_name(k), STR("[]")) ? "an item of " : "";
 	struct str label = key_label(k, n);
+
 	if (n->bad || n->kind == kind)
 		return !n->bad;
 	if (n->kind == NODE_SCALAR && n->raw.n == 0 && !n->quoted)
-		load_error(l, n, "`%.*s` has nothing below it (expected %s; leave the key out for the default)",
-			   TEXT(label), k->row.type);
+		load_error(l, n,
+			   "%s`%.*s` has nothing below it (expected %s; leave the key out for the default)",
+			   item, TEXT(label), expected);
 	else
-		load_error(l, n, "`%.*s` is %s (expected %s)", TEXT(label),
-			   n->kind == NODE_SCALAR ? "a single value"
-			   : n->kind == NODE_LIST ? "a list"
-						  : "a mapping",
-			   k->row.type);
+		load_error(l, n, "%s`%.*s` is %s (expected %s)", item, TEXT(label), found[n->kind], expected);
 	return false;
 }
 
@@ -233,18 +265,22 @@ static bool set_map(struct load *l, const struct key *k, const struct node *n, v
 
 static void print_map(struct printer *p, const struct key *k, const void *frame)
 {
-	print_open(p, key_name(k));
+	const struct str *set = key_peek(k, frame);
+	if ((k->flags & KEY_IF_SET) && set->n == 0)
+		return;
+	printer_open(p, key_name(k));
 	keys_print(p, k, frame);
-	print_close(p);
+	printer_close(p);
 }
 
-bool value_list(struct load *l, const struct key *k, const struct node *n)
+bool key_value_list(struct load *l, const struct key *k, const struct node *n)
 {
 	struct str label = key_label(k, n);
 	if (!want_kind(l, k, n, NODE_LIST))
 		return false;
 	if (n->n == 0 && (k->flags & KEY_NONEMPTY)) {
-		load_error(l, n, "`%.*s` is an empty list (expected %s)", TEXT(label), k->expected ? k->expected : k->row.type);
+		load_error(l, n, "`%.*s` is an empty list (expected %s)", TEXT(label),
+			   k->expected ? k->expected : k->row.type);
 		return false;
 	}
 	if (k->max && n->n > k->max) {
@@ -258,7 +294,8 @@ bool value_list(struct load *l, const struct key *k, const struct node *n)
 /* listen: [0.0.0.0:8080] stands for listen: [{address: 0.0.0.0:8080}]. */
 static const struct node *wrap_bare(struct load *l, const struct node *n, const char *bare)
 {
-	struct node *map = arena_alloc(&l->temp, sizeof(*map)), *member = arena_alloc(&l->temp, sizeof(*member));
+	struct node *map = arena_alloc(&l->temp, sizeof(*map)),
+		    *member = arena_alloc(&l->temp, sizeof(*member));
 	if (!map || !member)
 		return n;
 	*member = *n;
@@ -300,7 +337,7 @@ static bool read_items(struct load *l, const struct key *k, const struct node *n
 
 static bool set_items(struct load *l, const struct key *k, const struct node *n, void *frame)
 {
-	return value_list(l, k, n) && read_items(l, k, n, frame);
+	return key_value_list(l, k, n) && read_items(l, k, n, frame);
 }
 
 static bool set_named(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -334,13 +371,13 @@ static void print_items(struct printer *p, const struct key *k, const void *fram
 	unsigned count;
 	const char *item = items_of(k, frame, &count);
 
-	print_open(p, key_name(k));
+	printer_open(p, key_name(k));
 	for (; count > 0; count--, item += items->size) {
-		print_item(p);
+		printer_item(p);
 		keys_print(p, key_first_child(k), item);
-		print_close(p);
+		printer_close(p);
 	}
-	print_close(p);
+	printer_close(p);
 }
 
 static void print_named(struct printer *p, const struct key *k, const void *frame)
@@ -350,21 +387,21 @@ static void print_named(struct printer *p, const struct key *k, const void *fram
 	unsigned count;
 	const char *item = items_of(k, frame, &count);
 
-	print_open(p, key_name(k));
+	printer_open(p, key_name(k));
 	for (; count > 0; count--, item += items->size) {
 		if (child->type != &type_map) {
 			child->type->print(p, child, item);
 			continue;
 		}
 		struct str name = items->name(item);
-		print_open(p, name);
+		printer_open(p, name);
 		keys_print(p, child, item);
 		bool empty = p->written < p->depth;
-		print_close(p);
+		printer_close(p);
 		if (empty)
-			print_empty(p, name);
+			printer_empty(p, name);
 	}
-	print_close(p);
+	printer_close(p);
 }
 
 const struct key_type type_map = {set_map, print_map, false};

@@ -98,7 +98,8 @@ static struct node *read_tree(struct load *l)
 	if (!root && l->notes->errors == 0)
 		load_error(l, NULL, "is empty (expected listen, upstreams and sites)");
 	if (root && root->kind != NODE_MAP) {
-		load_error(l, root, "not a config (expected `name: value` lines such as listen, upstreams and sites)");
+		load_error(l, root,
+			   "not a config (expected `name: value` lines such as listen, upstreams and sites)");
 		return NULL;
 	}
 	return root;
@@ -117,7 +118,7 @@ static void read_keys(struct load *l)
 	if (!l->conf->nets)
 		l->temp.failed = true;
 	if (!l->temp.failed && !l->keep->failed)
-		check_conf(l);
+		load_check(l);
 }
 
 static bool start_load(struct load *l)
@@ -138,25 +139,23 @@ static bool start_load(struct load *l)
 struct conf *conf_load(struct conf_bundle *bundle, struct conf_notes *notes)
 {
 	struct load l = {.bundle = bundle, .notes = notes};
-	struct conf *conf = NULL;
 
 	if (start_load(&l))
 		read_keys(&l);
 	else
+		l.temp.failed = true;
+	if (l.conf && notes->errors == 0 && !bundle_hash(bundle, l.conf->hash))
 		l.temp.failed = true;
 	if (l.temp.failed || (l.keep && l.keep->failed))
 		load_error(&l, NULL, "out of memory");
 	netset_builder_free(l.nets);
 	arena_free(&l.temp);
 	free(l.place);
-	if (l.notes->errors == 0) {
-		conf = l.conf;
-		bundle_hash(bundle, conf->hash);
-	} else {
-		conf_free(l.conf);
-	}
 	notes_sort(notes);
-	return conf;
+	if (notes->errors == 0)
+		return l.conf;
+	conf_free(l.conf);
+	return NULL;
 }
 
 void conf_free(struct conf *conf)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One load under way: from the tree of the YAML file to struct conf, by the table of keys (conf/keys.h). For the
- * files of this folder. Errors are noted and the load goes on with the rest; a value that was refused leaves its
- * key's default behind, so that later checks do not complain of what follows from it.
+ * One load under way: from the tree of the YAML file to struct conf, by the table of keys (conf/keys.h). For
+ * the files of this folder. Errors are noted and the load goes on with the rest; a value that was refused
+ * leaves its key's default behind, so that later checks do not complain of what follows from it.
  */
 #ifndef WEIR_CONF_LOAD_H
 #define WEIR_CONF_LOAD_H
@@ -39,8 +39,10 @@ struct load {
 };
 
 /* Both with the place of the node; of one without a place (NULL, a default) the file alone is named. */
-void load_error(struct load *, const struct node *, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void load_warning(struct load *, const struct node *, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void load_error(struct load *, const struct node *, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void load_warning(struct load *, const struct node *, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 /* In another file. */
 void load_error_in(struct load *, struct str file, unsigned line, unsigned column, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
@@ -55,13 +57,20 @@ void load_set_place(struct load *, const void *field, const struct node *);
 const struct node *load_place(const struct load *, const void *field); /* NULL: none */
 
 /* Checks between keys, and warnings (conf/check*.c); called once all keys are read. */
-void check_conf(struct load *);
-void check_networks(struct load *);
-void check_sites(struct load *);
-void check_hosts(struct load *);
+void load_check(struct load *);
+void load_check_networks(struct load *);
+void load_check_sites(struct load *);
+void load_check_hosts(struct load *);
 
-/* A value in a message: as written, and not all of a long one. For "%.*s". */
-#define RAW(n) (int)((n)->raw.n < 80 ? (n)->raw.n : 80), (n)->raw.p ? (n)->raw.p : ""
-#define TEXT(s) (int)((s).n < 80 ? (s).n : 80), (s).p ? (s).p : ""
+/* A text in a message, and not all of a long one: "%.*s" takes TEXT; RAW is a value as it was written. */
+static inline int load_shown(struct str s)
+{
+	size_t n = s.n < 80 ? s.n : 80;
+	while (n > 0 && n < s.n && ((unsigned char)s.p[n] & 0xc0) == 0x80) /* not through a character */
+		n--;
+	return (int)n;
+}
+#define TEXT(str) load_shown(str), (str).p ? (str).p : ""
+#define RAW(node) TEXT((node)->raw)
 
 #endif

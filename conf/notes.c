@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 
-
 /* Terminals obey control bytes. A character that was cut in two at the end goes whole. */
 static void make_printable(char *s)
 {

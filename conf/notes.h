@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Adding to the list of errors and warnings (struct conf_notes, conf.h). Texts are cut to fit and made fit for a
- * terminal. After NOTES_MAX rows errors are only counted, and conf_notes_print says how many there were more.
+ * Adding to the list of errors and warnings (struct conf_notes, conf.h). Texts are cut to fit and made fit
+ * for a terminal. After NOTES_MAX rows errors are only counted, and conf_notes_print says how many there were
+ * more.
  */
 #ifndef WEIR_CONF_NOTES_H
 #define WEIR_CONF_NOTES_H

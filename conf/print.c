@@ -63,14 +63,14 @@ static void write_open(struct printer *p)
 	}
 }
 
-void print_open(struct printer *p, struct str name)
+void printer_open(struct printer *p, struct str name)
 {
 	if (p->depth < PRINT_DEPTH)
 		p->open[p->depth] = name;
 	p->depth++;
 }
 
-void print_close(struct printer *p)
+void printer_close(struct printer *p)
 {
 	p->depth--;
 	if (p->written > p->depth)
@@ -78,9 +78,9 @@ void print_close(struct printer *p)
 	p->dash = false;
 }
 
-void print_item(struct printer *p)
+void printer_item(struct printer *p)
 {
-	print_open(p, STR_NONE);
+	printer_open(p, STR_NONE);
 }
 
 static void start_line(struct printer *p, struct str name)
@@ -91,14 +91,14 @@ static void start_line(struct printer *p, struct str name)
 	fputs(": ", p->out);
 }
 
-void print_value(struct printer *p, struct str name, struct str text)
+void printer_value(struct printer *p, struct str name, struct str text)
 {
 	start_line(p, name);
 	write_text(p->out, text);
 	fputc('\n', p->out);
 }
 
-void print_line(struct printer *p, struct str name, const char *fmt, ...)
+void printer_line(struct printer *p, struct str name, const char *fmt, ...)
 {
 	va_list ap;
 	start_line(p, name);
@@ -108,12 +108,12 @@ void print_line(struct printer *p, struct str name, const char *fmt, ...)
 	fputc('\n', p->out);
 }
 
-void print_empty(struct printer *p, struct str name)
+void printer_empty(struct printer *p, struct str name)
 {
-	print_line(p, name, "{}");
+	printer_line(p, name, "{}");
 }
 
-void print_list(struct printer *p, struct str name, unsigned n, const struct str *item)
+void printer_list(struct printer *p, struct str name, unsigned n, const struct str *item)
 {
 	start_line(p, name);
 	fputc('[', p->out);

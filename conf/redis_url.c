@@ -63,7 +63,7 @@ static const char *parse_unix(struct arena *arena, struct str s, struct redis_ur
 	struct str path = {s.p, query ? (size_t)(query - s.p) : s.n};
 	struct str db = {query ? query + 1 : NULL, query ? s.n - path.n - 1 : 0};
 
-	if (path.n == 0 || !is_text(path))
+	if (path.n == 0 || !scalar_is_text(path))
 		return "unix:///path or unix:///path?db=0";
 	if (query && (!take_prefix(&db, STR("db=")) || !read_db(db, &out->db)))
 		return "nothing but db=N, from 0 to 1023, after the `?`";
@@ -92,9 +92,10 @@ static const char *parse_host(struct arena *arena, struct str s, struct redis_ur
 	struct addr a;
 
 	out->port = REDIS_PORT;
-	if (colon && (!addr_parse_port((struct str){colon + 1, s.n - host.n - 1}, &out->port) || out->port == 0))
+	if (colon &&
+	    (!addr_parse_port((struct str){colon + 1, s.n - host.n - 1}, &out->port) || out->port == 0))
 		return "a port from 1 to 65535 after the host";
-	if (!is_ip_literal(host, &a) && !is_host_name(host))
+	if (!scalar_is_ip(host, &a) && !scalar_is_host(host))
 		return expected_url;
 	if (host.p[0] == '[')
 		host = (struct str){host.p + 1, host.n - 2};
@@ -138,8 +139,8 @@ static struct str shown_url(struct load *l, const struct redis_url *u)
 	if (u->is_unix)
 		return arena_fmt(l->keep, "unix://%.*s?db=%u", (int)u->host.n, u->host.p, u->db);
 	bool v6 = memchr(u->host.p, ':', u->host.n) != NULL;
-	return arena_fmt(l->keep, "redis://%s%.*s%s:%u/%u", v6 ? "[" : "", (int)u->host.n, u->host.p, v6 ? "]" : "",
-			 u->port, u->db);
+	return arena_fmt(l->keep, "redis://%s%.*s%s:%u/%u", v6 ? "[" : "", (int)u->host.n, u->host.p,
+			 v6 ? "]" : "", u->port, u->db);
 }
 
 static bool set_redis_url(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -150,10 +151,12 @@ static bool set_redis_url(struct load *l, const struct key *k, const struct node
 	struct redis_url u;
 	struct str s;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (s.n >= 9 && str_ieq((struct str){s.p, 9}, STR("rediss://"))) {
-		load_error(l, n, "rediss:// is not built yet (write redis://; this version speaks to Redis without TLS)");
+		load_error(l, n,
+			   "rediss:// is not built yet (write redis://; this version speaks to Redis without "
+			   "TLS)");
 		return false;
 	}
 	const char *expected = redis_url_parse(l->keep, s, &u);
@@ -165,16 +168,20 @@ static bool set_redis_url(struct load *l, const struct key *k, const struct node
 		load_error(l, n, "`url` cannot be read (expected %s)", expected);
 		return false;
 	}
-	*r = (struct conf_redis){.url = shown_url(l, &u), .is_unix = u.is_unix, .host = u.host, .port = u.port,
-				 .db = u.db, .username = u.username, .password = u.password};
+	*r = (struct conf_redis){.url = shown_url(l, &u),
+				 .is_unix = u.is_unix,
+				 .host = u.host,
+				 .port = u.port,
+				 .db = u.db,
+				 .username = u.username,
+				 .password = u.password};
 	return true;
 }
 
 static void print_redis_url(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct conf *c = frame;
-	if (c->rate_limit.server.url.n)
-		print_value(p, key_name(k), c->rate_limit.server.url);
+	printer_value(p, key_name(k), c->rate_limit.server.url);
 }
 
 const struct key_type type_redis_url = {set_redis_url, print_redis_url, false};

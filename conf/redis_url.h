@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * URLs of Redis: redis://[user[:password]@]host[:port][/db] and unix://PATH[?db=N]. Pure; texts go into the arena.
+ * URLs of Redis: redis://[user[:password]@]host[:port][/db] and unix://PATH[?db=N]. Pure; texts go into the
+ * arena.
  */
 #ifndef WEIR_CONF_REDIS_URL_H
 #define WEIR_CONF_REDIS_URL_H

@@ -171,46 +171,52 @@ bool scalar_unix(struct str path, struct sockaddr_storage *sa, socklen_t *n)
 
 static const char *format_quantity(char *out, const struct unit *units, uint64_t v)
 {
-	while (units[1].name && v % units->times != 0)
+	while (units[1].name && (v < units->times || v % units->times != 0))
 		units++;
-	if (v == 0) /* 0s reads better than 0h */
-		while (units[1].name && strcmp(units->name, "s") != 0)
-			units++;
 	snprintf(out, SCALAR_TEXT, "%llu%s", (unsigned long long)(v / units->times), units->name);
 	return out;
 }
 
-const char *format_duration(char out[SCALAR_TEXT], usec_t v)
+/* 60s and 90s read better than 1m, and 0s than 0ms. */
+const char *scalar_show_duration(char out[SCALAR_TEXT], usec_t v)
 {
-	return format_quantity(out, time_units, (uint64_t)v);
+	if (v < 120 * USEC_PER_SEC && v % USEC_PER_SEC == 0)
+		snprintf(out, SCALAR_TEXT, "%llus", (unsigned long long)(v / USEC_PER_SEC));
+	else
+		format_quantity(out, time_units, (uint64_t)v);
+	return out;
 }
 
-const char *format_size(char out[SCALAR_TEXT], uint64_t v)
+const char *scalar_show_size(char out[SCALAR_TEXT], uint64_t v)
 {
 	return format_quantity(out, size_units, v);
 }
 
-/* The length of the UTF-8 character that s starts with (RFC 3629, 4), 0: none. */
-static size_t utf8_length(struct str s)
+size_t scalar_utf8_length(struct str s)
 {
 	const unsigned char *p = (const unsigned char *)s.p;
-	size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+	size_t n = p[0] < 0x80	 ? 1
+		   : p[0] < 0xc2 ? 0
+		   : p[0] < 0xe0 ? 2
+		   : p[0] < 0xf0 ? 3
+		   : p[0] < 0xf5 ? 4
+				 : 0;
 	if (n > s.n)
 		return 0;
 	for (size_t i = 1; i < n; i++)
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf0 && p[1] < 0x90) ||
-	    (p[0] == 0xf4 && p[1] >= 0x90))
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
+	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
 		return 0;
 	return n;
 }
 
-bool is_text(struct str s)
+bool scalar_is_text(struct str s)
 {
 	while (s.n) {
 		unsigned char c = (unsigned char)s.p[0];
-		size_t n = utf8_length(s);
+		size_t n = scalar_utf8_length(s);
 		if (n == 0 || c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)s.p[1] < 0xa0))
 			return false;
 		s.p += n;
@@ -219,7 +225,7 @@ bool is_text(struct str s)
 	return true;
 }
 
-bool is_printable(struct str s)
+bool scalar_is_printable(struct str s)
 {
 	for (size_t i = 0; i < s.n; i++)
 		if (s.p[i] < 0x20 || s.p[i] > 0x7e)
@@ -227,7 +233,7 @@ bool is_printable(struct str s)
 	return s.n > 0;
 }
 
-bool is_token(struct str s)
+bool scalar_is_token(struct str s)
 {
 	for (size_t i = 0; i < s.n; i++)
 		if (s.p[i] == '\0' ||
@@ -236,17 +242,18 @@ bool is_token(struct str s)
 	return s.n > 0;
 }
 
-bool is_name(struct str s, size_t max)
+bool scalar_is_name(struct str s, size_t max)
 {
 	if (s.n == 0 || s.n > max || !is_letter(s.p[0]))
 		return false;
 	for (size_t i = 1; i < s.n; i++)
-		if (!is_letter(s.p[i]) && !is_digit(s.p[i]) && s.p[i] != '-' && s.p[i] != '_' && s.p[i] != '.')
+		if (!is_letter(s.p[i]) && !is_digit(s.p[i]) && s.p[i] != '-' && s.p[i] != '_' &&
+		    s.p[i] != '.')
 			return false;
 	return true;
 }
 
-bool is_host_name(struct str s)
+bool scalar_is_host(struct str s)
 {
 	size_t label = 0;
 	for (size_t i = 0; i < s.n; i++) {
@@ -260,7 +267,7 @@ bool is_host_name(struct str s)
 	return label > 0 && s.n <= 253;
 }
 
-bool is_ip_literal(struct str host, struct addr *a)
+bool scalar_is_ip(struct str host, struct addr *a)
 {
 	if (host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']') {
 		struct str inner = {host.p + 1, host.n - 2};

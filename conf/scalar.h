@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Single values from text and back: pure functions that allocate nothing. A reader answers NULL, or a static text
- * that says what was expected ("a duration such as 30s, in ms, s, m or h"); its output is then left alone.
+ * Single values from text and back: pure functions that allocate nothing. A reader answers NULL, or a static
+ * text that says what was expected ("a duration such as 30s, in ms, s, m or h"); its output is then left
+ * alone.
  */
 #ifndef WEIR_CONF_SCALAR_H
 #define WEIR_CONF_SCALAR_H
@@ -36,15 +37,18 @@ void scalar_sockaddr(const struct addr *, uint16_t port, struct sockaddr_storage
 bool scalar_unix(struct str path, struct sockaddr_storage *, socklen_t *);
 
 /* The largest unit that leaves a whole number: 90s, 2m, 64k. They answer `out`. */
-const char *format_duration(char out[SCALAR_TEXT], usec_t);
-const char *format_size(char out[SCALAR_TEXT], uint64_t bytes);
+const char *scalar_show_duration(char out[SCALAR_TEXT], usec_t);
+const char *scalar_show_size(char out[SCALAR_TEXT], uint64_t bytes);
 
-/* What texts may consist of; all are false for an empty one but is_text. */
-bool is_text(struct str);	 /* UTF-8 without control characters */
-bool is_printable(struct str);	 /* visible ASCII and spaces */
-bool is_token(struct str);	 /* RFC 9110, 5.6.2 */
-bool is_name(struct str, size_t max); /* letters, digits, - _ . after a letter; for names of our own */
-bool is_host_name(struct str);	 /* labels of letters, digits, - _ and one dot between two */
-bool is_ip_literal(struct str host, struct addr *); /* 192.0.2.1 or [2001:db8::1] */
+/* Of the UTF-8 character that a text starts with (RFC 3629, 4); 0: it is none. The text is not empty. */
+size_t scalar_utf8_length(struct str);
+
+/* What texts may consist of; all are false for an empty one but scalar_is_text. */
+bool scalar_is_text(struct str);	     /* UTF-8 without control characters */
+bool scalar_is_printable(struct str);	     /* visible ASCII and spaces */
+bool scalar_is_token(struct str);	     /* RFC 9110, 5.6.2 */
+bool scalar_is_name(struct str, size_t max); /* letters, digits, - _ . after a letter; for names of our own */
+bool scalar_is_host(struct str);	     /* labels of letters, digits, - _ and one dot between two */
+bool scalar_is_ip(struct str host, struct addr *); /* 192.0.2.1 or [2001:db8::1] */
 
 #endif

@@ -7,7 +7,7 @@
 
 /* --- for all types --- */
 
-bool value_text(struct load *l, const struct key *k, const struct node *n, struct str *out)
+bool key_value_text(struct load *l, const struct key *k, const struct node *n, struct str *out)
 {
 	struct str label = key_label(k, n);
 	if (n->bad)
@@ -17,8 +17,8 @@ bool value_text(struct load *l, const struct key *k, const struct node *n, struc
 			   n->kind == NODE_LIST ? "a list" : "a mapping", k->row.type);
 		return false;
 	}
-	bool null = !n->quoted && !n->expanded && (n->raw.n == 0 || str_eq(n->raw, STR("~")) ||
-						   str_ieq(n->raw, STR("null")));
+	bool null = !n->quoted && !n->expanded &&
+		    (n->raw.n == 0 || str_eq(n->raw, STR("~")) || str_ieq(n->raw, STR("null")));
 	if (null) {
 		load_error(l, n, "`%.*s` has no value (expected %s)", TEXT(label), k->row.type);
 		return false;
@@ -27,14 +27,15 @@ bool value_text(struct load *l, const struct key *k, const struct node *n, struc
 	return true;
 }
 
-bool value_refuse(struct load *l, const struct key *k, const struct node *n, const char *expected)
+bool key_value_refuse(struct load *l, const struct key *k, const struct node *n, const char *expected)
 {
 	struct str label = key_label(k, n);
-	load_error(l, n, "`%.*s` is `%.*s` (expected %s)", TEXT(label), RAW(n), expected);
+	const char *verb = n->key.n ? "is" : "has"; /* items have no name of their own */
+	load_error(l, n, "`%.*s` %s `%.*s` (expected %s)", TEXT(label), verb, RAW(n), expected);
 	return false;
 }
 
-bool value_words(struct load *l, const struct node *list, struct conf_words *out)
+bool key_value_words(struct load *l, const struct node *list, struct conf_words *out)
 {
 	struct str *item = arena_alloc(l->keep, list->n * sizeof(*item));
 	unsigned n = 0;
@@ -47,7 +48,8 @@ bool value_words(struct load *l, const struct node *list, struct conf_words *out
 	return true;
 }
 
-bool value_unknown(struct load *l, const struct node *n, struct str typed, const struct known_names *known)
+bool key_value_unknown(struct load *l, const struct node *n, struct str typed,
+		       const struct known_names *known)
 {
 	struct suggestion near;
 	char list[200];
@@ -67,8 +69,8 @@ bool value_unknown(struct load *l, const struct node *n, struct str typed, const
 	else if (len)
 		load_error(l, n, "no %s is named `%.*s` (expected one of %s)", known->what, RAW(n), list);
 	else
-		load_error(l, n, "no %s is named `%.*s` (expected one that the config has; it has none)", known->what,
-			   RAW(n));
+		load_error(l, n, "no %s is named `%.*s` (expected one that the config has; it has none)",
+			   known->what, RAW(n));
 	return false;
 }
 
@@ -77,7 +79,12 @@ static void store_number(void *field, size_t size, uint64_t v)
 	uint32_t v4 = (uint32_t)v;
 	uint16_t v2 = (uint16_t)v;
 	uint8_t v1 = (uint8_t)v;
-	memcpy(field, size == 8 ? (void *)&v : size == 4 ? (void *)&v4 : size == 2 ? (void *)&v2 : (void *)&v1, size);
+	memcpy(field,
+	       size == 8   ? (void *)&v
+	       : size == 4 ? (void *)&v4
+	       : size == 2 ? (void *)&v2
+			   : (void *)&v1,
+	       size);
 }
 
 static uint64_t load_number(const void *field, size_t size)
@@ -116,7 +123,7 @@ static const char *read_duration(struct str s, uint64_t *out)
 
 static const char *write_duration(char *out, uint64_t v)
 {
-	return format_duration(out, (usec_t)v);
+	return scalar_show_duration(out, (usec_t)v);
 }
 
 static const char *write_count(char *out, uint64_t v)
@@ -125,14 +132,14 @@ static const char *write_count(char *out, uint64_t v)
 	return out;
 }
 
-static bool set_number(struct load *l, const struct key *k, const struct node *n, void *frame, number_reader read,
-		       number_writer write)
+static bool set_number(struct load *l, const struct key *k, const struct node *n, void *frame,
+		       number_reader read, number_writer write)
 {
 	char low[SCALAR_TEXT], high[SCALAR_TEXT], expected[160];
 	struct str s;
 	uint64_t v = 0;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if ((k->flags & KEY_OFF) && scalar_is_off(s)) {
 		store_number(key_field(k, frame), k->size, k->off);
@@ -143,17 +150,18 @@ static bool set_number(struct load *l, const struct key *k, const struct node *n
 	if (why)
 		snprintf(expected, sizeof(expected), "%s%s", why, off);
 	else if (v < k->min || v > k->max)
-		snprintf(expected, sizeof(expected), "%s to %s%s", write(low, k->min), write(high, k->max), off);
+		snprintf(expected, sizeof(expected), "%s to %s%s", write(low, k->min), write(high, k->max),
+			 off);
 	else
 		return store_number(key_field(k, frame), k->size, v), true;
-	return value_refuse(l, k, n, expected);
+	return key_value_refuse(l, k, n, expected);
 }
 
 static void print_number(struct printer *p, const struct key *k, const void *frame, number_writer write)
 {
 	char text[SCALAR_TEXT];
 	uint64_t v = load_number(key_peek(k, frame), k->size);
-	print_line(p, key_name(k), "%s", (k->flags & KEY_OFF) && v == k->off ? "off" : write(text, v));
+	printer_line(p, key_name(k), "%s", (k->flags & KEY_OFF) && v == k->off ? "off" : write(text, v));
 }
 
 static bool set_duration(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -168,12 +176,12 @@ static void print_duration(struct printer *p, const struct key *k, const void *f
 
 static bool set_size(struct load *l, const struct key *k, const struct node *n, void *frame)
 {
-	return set_number(l, k, n, frame, scalar_size, format_size);
+	return set_number(l, k, n, frame, scalar_size, scalar_show_size);
 }
 
 static void print_size(struct printer *p, const struct key *k, const void *frame)
 {
-	print_number(p, k, frame, format_size);
+	print_number(p, k, frame, scalar_show_size);
 }
 
 static bool set_count(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -191,17 +199,17 @@ static void print_count(struct printer *p, const struct key *k, const void *fram
 static bool set_onoff(struct load *l, const struct key *k, const struct node *n, void *frame)
 {
 	struct str s;
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (!scalar_is_on(s) && !scalar_is_off(s))
-		return value_refuse(l, k, n, "on or off");
+		return key_value_refuse(l, k, n, "on or off");
 	store_number(key_field(k, frame), k->size, scalar_is_on(s));
 	return true;
 }
 
 static void print_onoff(struct printer *p, const struct key *k, const void *frame)
 {
-	print_line(p, key_name(k), "%s", load_number(key_peek(k, frame), k->size) ? "on" : "off");
+	printer_line(p, key_name(k), "%s", load_number(key_peek(k, frame), k->size) ? "on" : "off");
 }
 
 /* extra: the words, NULL at the end, in the order of the enum that the field is. */
@@ -209,7 +217,7 @@ static bool set_word(struct load *l, const struct key *k, const struct node *n, 
 {
 	const char *const *words = k->extra;
 	struct str s;
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (scalar_is_off(s))
 		s = STR("off");
@@ -219,13 +227,13 @@ static bool set_word(struct load *l, const struct key *k, const struct node *n, 
 		store_number(key_field(k, frame), k->size, i);
 		return true;
 	}
-	return value_refuse(l, k, n, k->row.type + strlen("word: "));
+	return key_value_refuse(l, k, n, k->row.type + strlen("word: "));
 }
 
 static void print_word(struct printer *p, const struct key *k, const void *frame)
 {
 	const char *const *words = k->extra;
-	print_line(p, key_name(k), "%s", words[load_number(key_peek(k, frame), k->size)]);
+	printer_line(p, key_name(k), "%s", words[load_number(key_peek(k, frame), k->size)]);
 }
 
 /* --- texts --- */
@@ -233,12 +241,12 @@ static void print_word(struct printer *p, const struct key *k, const void *frame
 static bool set_text(struct load *l, const struct key *k, const struct node *n, void *frame)
 {
 	struct str s, *out = key_field(k, frame);
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (k->max && s.n > k->max)
-		return value_refuse(l, k, n, "a shorter text");
+		return key_value_refuse(l, k, n, "a shorter text");
 	if (!k->fits(s))
-		return value_refuse(l, k, n, k->expected);
+		return key_value_refuse(l, k, n, k->expected);
 	*out = arena_str(l->keep, s);
 	return true;
 }
@@ -263,17 +271,17 @@ static bool set_path(struct load *l, const struct key *k, const struct node *n, 
 	struct sockaddr_storage sa;
 	socklen_t sa_len;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (scalar_is_off(s)) {
 		*out = STR_NONE;
 		return true;
 	}
-	if (s.n == 0 || !is_text(s) || s.p[s.n - 1] == '/')
-		return value_refuse(l, k, n, "a path, or off");
+	if (s.n == 0 || !scalar_is_text(s) || s.p[s.n - 1] == '/')
+		return key_value_refuse(l, k, n, "a path, or off");
 	*out = arena_str(l->keep, load_path(l, s));
 	if (!scalar_unix(*out, &sa, &sa_len))
-		return value_refuse(l, k, n, "a path of at most 107 bytes, its folder included");
+		return key_value_refuse(l, k, n, "a path of at most 107 bytes, its folder included");
 	return true;
 }
 
@@ -281,19 +289,19 @@ static void print_text(struct printer *p, const struct key *k, const void *frame
 {
 	const struct str *s = key_peek(k, frame);
 	if (s->n)
-		print_value(p, key_name(k), *s);
+		printer_value(p, key_name(k), *s);
 }
 
 static void print_path(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct str *s = key_peek(k, frame);
-	print_value(p, key_name(k), s->n ? *s : STR("off"));
+	printer_value(p, key_name(k), s->n ? *s : STR("off"));
 }
 
 static bool set_secret(struct load *l, const struct key *k, const struct node *n, void *frame)
 {
 	struct str label = key_label(k, n), s, *out = key_field(k, frame);
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (s.n == 0 || (k->fits && !k->fits(s))) { /* the value itself is not shown */
 		load_error(l, n, "`%.*s` is %s (expected %s)", TEXT(label), s.n ? "of other bytes" : "empty",
@@ -308,7 +316,7 @@ static void print_secret(struct printer *p, const struct key *k, const void *fra
 {
 	const struct str *s = key_peek(k, frame);
 	if (s->n)
-		print_value(p, key_name(k), STR("***"));
+		printer_value(p, key_name(k), STR("***"));
 }
 
 /* A list of texts: at and also are its array and its count. */
@@ -317,18 +325,18 @@ static bool set_texts(struct load *l, const struct key *k, const struct node *n,
 	struct str s, *item;
 	unsigned count = 0;
 
-	if (!value_list(l, k, n))
+	if (!key_value_list(l, k, n))
 		return false;
 	item = arena_alloc(l->keep, n->n * sizeof(*item));
 	if (!item)
 		return false;
 	for (const struct node *m = n->first; m; m = m->next) {
-		if (!value_text(l, k, m, &s))
+		if (!key_value_text(l, k, m, &s))
 			continue;
 		if (k->fits(s))
 			item[count++] = arena_str(l->keep, s);
 		else
-			value_refuse(l, k, m, k->expected);
+			key_value_refuse(l, k, m, k->expected);
 	}
 	memcpy(key_field(k, frame), &item, sizeof(item));
 	memcpy(key_also(k, frame), &count, sizeof(count));
@@ -342,7 +350,7 @@ static void print_texts(struct printer *p, const struct key *k, const void *fram
 	memcpy(&item, key_peek(k, frame), sizeof(item));
 	memcpy(&count, key_peek_also(k, frame), sizeof(count));
 	if (count || k->row.initial[0])
-		print_list(p, key_name(k), count, item);
+		printer_list(p, key_name(k), count, item);
 }
 
 /* expected: what is to be done about it. */

@@ -12,10 +12,12 @@ static bool is_unix_text(struct str s)
 }
 
 /* unix:PATH; the text that is kept has the path in full. */
-static bool read_unix(struct load *l, struct str s, struct str *text, struct sockaddr_storage *sa, socklen_t *sa_len)
+static bool read_unix(struct load *l, struct str s, struct str *text, struct sockaddr_storage *sa,
+		      socklen_t *sa_len)
 {
 	struct str path = load_path(l, (struct str){s.p + 5, s.n - 5});
-	if (path.n == 0 || !is_text(path) || path.p[path.n - 1] == '/' || !scalar_unix(path, sa, sa_len))
+	if (path.n == 0 || !scalar_is_text(path) || path.p[path.n - 1] == '/' ||
+	    !scalar_unix(path, sa, sa_len))
 		return false;
 	*text = arena_fmt(l->keep, "unix:%.*s", (int)path.n, path.p);
 	return true;
@@ -28,16 +30,16 @@ static bool set_listen(struct load *l, const struct key *k, const struct node *n
 	uint16_t port;
 	struct str s;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	out->is_unix = is_unix_text(s);
 	if (out->is_unix) {
 		if (!read_unix(l, s, &out->text, &out->sa, &out->sa_len))
-			return value_refuse(l, k, n, "unix: and a path of at most 107 bytes");
+			return key_value_refuse(l, k, n, "unix: and a path of at most 107 bytes");
 		return true;
 	}
 	if (scalar_address(s, &a, &port))
-		return value_refuse(l, k, n, "an address such as 0.0.0.0:8080, [::]:8080 or unix:/path");
+		return key_value_refuse(l, k, n, "an address such as 0.0.0.0:8080, [::]:8080 or unix:/path");
 	scalar_sockaddr(&a, port, &out->sa, &out->sa_len);
 	out->text = arena_str(l->keep, s);
 	return true;
@@ -46,7 +48,7 @@ static bool set_listen(struct load *l, const struct key *k, const struct node *n
 static void print_listen(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct conf_listen *v = frame;
-	print_value(p, key_name(k), v->text);
+	printer_value(p, key_name(k), v->text);
 }
 
 static bool read_server(struct load *l, const struct key *k, const struct node *n, struct conf_server *out)
@@ -55,11 +57,11 @@ static bool read_server(struct load *l, const struct key *k, const struct node *
 	uint16_t port;
 	struct str s;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (is_unix_text(s)) {
 		if (!read_unix(l, s, &out->text, &out->sa, &out->sa_len) || out->text.n > 111)
-			return value_refuse(l, k, n, "unix: and a path of at most 106 bytes");
+			return key_value_refuse(l, k, n, "unix: and a path of at most 106 bytes");
 		return true;
 	}
 	if (scalar_address(s, &a, &port) == NULL) {
@@ -69,12 +71,15 @@ static bool read_server(struct load *l, const struct key *k, const struct node *
 	}
 	const char *colon = s.n ? memrchr(s.p, ':', s.n) : NULL;
 	struct str host = {s.p, colon ? (size_t)(colon - s.p) : s.n};
-	if (is_host_name(host) && !is_ip_literal(host, &a))
-		load_error(l, n, "`%.*s` is a name, and discovery by name is not built yet (expected an address such "
-				 "as 10.0.1.10:8080)",
-			   RAW(n));
+	if (scalar_is_host(host) && !scalar_is_ip(host, &a))
+		load_error(
+			l, n,
+			"`%.*s` is a name, and discovery by name is not built yet (expected an address such "
+			"as 10.0.1.10:8080)",
+			RAW(n));
 	else
-		value_refuse(l, k, n, "an address such as 10.0.1.10:8080, [2001:db8::1]:8080 or unix:/path");
+		key_value_refuse(l, k, n,
+				 "an address such as 10.0.1.10:8080, [2001:db8::1]:8080 or unix:/path");
 	return false;
 }
 
@@ -87,7 +92,7 @@ static bool set_servers(struct load *l, const struct key *k, const struct node *
 {
 	struct conf_upstream *u = frame;
 
-	if (!value_list(l, k, n))
+	if (!key_value_list(l, k, n))
 		return false;
 	u->server = arena_alloc(l->keep, n->n * sizeof(*u->server));
 	if (!u->server)
@@ -113,7 +118,7 @@ static void print_servers(struct printer *p, const struct key *k, const void *fr
 	struct str text[256];
 	for (unsigned i = 0; i < u->servers && i < 256; i++)
 		text[i] = u->server[i].text;
-	print_list(p, key_name(k), u->servers, text);
+	printer_list(p, key_name(k), u->servers, text);
 }
 
 static bool set_admin_http(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -123,13 +128,13 @@ static bool set_admin_http(struct load *l, const struct key *k, const struct nod
 	uint16_t port;
 	struct str s;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	out->http = !scalar_is_off(s);
 	if (!out->http)
 		return true;
 	if (scalar_address(s, &a, &port))
-		return value_refuse(l, k, n, "an address such as 127.0.0.1:9145, or off");
+		return key_value_refuse(l, k, n, "an address such as 127.0.0.1:9145, or off");
 	scalar_sockaddr(&a, port, &out->http_sa, &out->http_len);
 	out->http_text = arena_str(l->keep, s);
 	return true;
@@ -138,7 +143,7 @@ static bool set_admin_http(struct load *l, const struct key *k, const struct nod
 static void print_admin_http(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct conf_admin *a = &((const struct conf *)frame)->admin;
-	print_value(p, key_name(k), a->http ? a->http_text : STR("off"));
+	printer_value(p, key_name(k), a->http ? a->http_text : STR("off"));
 }
 
 /* --- lists of networks --- */
@@ -155,8 +160,9 @@ static bool new_list(struct load *l, const struct node *n, int *list)
 		return true;
 	*list = netset_list(l->nets);
 	if (*list < 0)
-		load_error(l, n, "too many lists of networks (expected at most %d; name those that are alike under "
-				 "`networks`)",
+		load_error(l, n,
+			   "too many lists of networks (expected at most %d; name those that are alike under "
+			   "`networks`)",
 			   NETSET_LISTS);
 	return *list >= 0;
 }
@@ -184,7 +190,8 @@ static void add_file(struct load *l, const struct node *n, struct str name, int 
 	if (name.n == 0)
 		load_error(l, n, "`file:` names no file (expected file:PATH)");
 	else if (!bundle_get(l->bundle, BUNDLE_FILE, path, &text, &why))
-		load_error(l, n, "`%.*s` cannot be read: %s (expected a file with a network a line)", RAW(n), why);
+		load_error(l, n, "`%.*s` cannot be read: %s (expected a file with a network a line)", RAW(n),
+			   why);
 	else if (netfile_parse(text, add_range, &target, &err) < 0 && !l->temp.failed)
 		load_error_in(l, path, err.line, err.column, "%s", err.message);
 }
@@ -208,7 +215,7 @@ static bool add_networks(struct load *l, const struct node *n, struct str s, int
 	if (s.n == 0 || !looks_like_network(s))
 		return false;
 	if (!cidr_parse(s, &c, &why)) {
-		load_error(l, n, "`%.*s` %s", RAW(n), why);
+		load_error(l, n, "`%.*s`: %s", RAW(n), why);
 	} else if (new_list(l, n, list)) {
 		struct list_target target = {l, *list, n};
 		add_range(&target, &c);
@@ -222,12 +229,13 @@ static bool set_ranges(struct load *l, const struct key *k, const struct node *n
 	int *list = key_field(k, frame);
 	struct str s;
 
-	if (!value_list(l, k, n))
+	if (!key_value_list(l, k, n))
 		return false;
 	for (const struct node *m = n->first; m; m = m->next)
-		if (value_text(l, k, m, &s) && !add_networks(l, m, s, list))
-			value_refuse(l, k, m, "networks such as 10.0.0.0/24 or 2001:db8::/48, or file:PATH");
-	return value_words(l, n, key_also(k, frame));
+		if (key_value_text(l, k, m, &s) && !add_networks(l, m, s, list))
+			key_value_refuse(l, k, m,
+					 "networks such as 10.0.0.0/24 or 2001:db8::/48, or file:PATH");
+	return key_value_words(l, n, key_also(k, frame));
 }
 
 static bool set_named_ranges(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -236,26 +244,27 @@ static bool set_named_ranges(struct load *l, const struct key *k, const struct n
 	int list = net->list;
 	struct str s;
 
-	if (!value_list(l, k, n))
+	if (!key_value_list(l, k, n))
 		return true;
 	for (const struct node *m = n->first; m; m = m->next)
-		if (value_text(l, k, m, &s) && !add_networks(l, m, s, &list))
-			value_refuse(l, k, m, "networks such as 10.0.0.0/24 or 2001:db8::/48, or file:PATH");
-	return value_words(l, n, &net->text);
+		if (key_value_text(l, k, m, &s) && !add_networks(l, m, s, &list))
+			key_value_refuse(l, k, m,
+					 "networks such as 10.0.0.0/24 or 2001:db8::/48, or file:PATH");
+	return key_value_words(l, n, &net->text);
 }
 
 static void print_words(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct conf_words *w = key_peek_also(k, frame);
 	if (w->n)
-		print_list(p, key_name(k), w->n, w->item);
+		printer_list(p, key_name(k), w->n, w->item);
 }
 
 static void print_network(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct conf_network *net = frame;
 	(void)k;
-	print_list(p, net->name, net->text.n, net->text.item);
+	printer_list(p, net->name, net->text.n, net->text.item);
 }
 
 static struct str network_name(const struct conf *c, unsigned i)
@@ -274,7 +283,7 @@ static int find_network(const struct conf *c, struct str name)
 static bool unknown_network(struct load *l, const struct node *n, struct str s)
 {
 	struct known_names known = {"network", l->conf->networks, network_name};
-	return value_unknown(l, n, s, &known);
+	return key_value_unknown(l, n, s, &known);
 }
 
 /* allow, deny, exempt: named networks, and networks themselves. at: the mask; also: the words. */
@@ -284,10 +293,10 @@ static bool set_netlist(struct load *l, const struct key *k, const struct node *
 	int own = -1;
 	struct str s;
 
-	if (!value_list(l, k, n))
+	if (!key_value_list(l, k, n))
 		return true;
 	for (const struct node *m = n->first; m; m = m->next) {
-		if (!value_text(l, k, m, &s))
+		if (!key_value_text(l, k, m, &s))
 			continue;
 		int list = find_network(l->conf, s);
 		if (list >= 0)
@@ -297,18 +306,19 @@ static bool set_netlist(struct load *l, const struct key *k, const struct node *
 	}
 	if (own >= 0)
 		netmask_set(mask, own);
-	return value_words(l, n, key_also(k, frame));
+	return key_value_words(l, n, key_also(k, frame));
 }
 
-bool begin_network(struct load *l, const struct node *n, void *item, unsigned number)
+bool key_begin_network(struct load *l, const struct node *n, void *item, unsigned number)
 {
 	struct conf_network *net = item;
 	struct node at = load_key_of(n);
 	(void)number;
 	net->list = -1;
-	if (!is_name(n->key, 63)) {
-		load_error(l, &at, "`%.*s` is no name for a network (expected letters, digits, - _ and . after a "
-				   "letter, 63 at most)",
+	if (!scalar_is_name(n->key, 63)) {
+		load_error(l, &at,
+			   "`%.*s` is no name for a network (expected letters, digits, - _ and . after a "
+			   "letter, 63 at most)",
 			   TEXT(n->key));
 		return false;
 	}
@@ -316,7 +326,7 @@ bool begin_network(struct load *l, const struct node *n, void *item, unsigned nu
 	return new_list(l, n, &net->list);
 }
 
-bool begin_for(struct load *l, const struct node *n, void *item, unsigned number)
+bool key_begin_for(struct load *l, const struct node *n, void *item, unsigned number)
 {
 	struct conf_for *f = item;
 	struct node at = load_key_of(n);
@@ -340,7 +350,7 @@ static void print_for(struct printer *p, const struct key *k, const void *frame)
 	(void)k;
 	for (unsigned i = 0; i < p->conf->networks; i++)
 		if (netmask_has(&f->nets, p->conf->network[i].list))
-			print_line(p, p->conf->network[i].name, "%u", f->requests);
+			printer_line(p, p->conf->network[i].name, "%u", f->requests);
 }
 
 const struct key_type type_listen = {set_listen, print_listen, false};

@@ -20,22 +20,23 @@ static bool set_workers(struct load *l, const struct key *k, const struct node *
 	uint64_t v = 0;
 	const char *why;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	bool automatic = str_ieq(s, STR("auto"));
-	if (automatic && (!bundle_get(l->bundle, BUNDLE_CPUS, STR_NONE, &cpus, &why) || scalar_count(cpus, &v)))
+	if (automatic &&
+	    (!bundle_get(l->bundle, BUNDLE_CPUS, STR_NONE, &cpus, &why) || scalar_count(cpus, &v)))
 		v = 1;
 	if (automatic && v > CONF_WORKERS_MAX)
 		v = CONF_WORKERS_MAX;
 	if (!automatic && (scalar_count(s, &v) || v < 1 || v > CONF_WORKERS_MAX))
-		return value_refuse(l, k, n, "auto, or 1 to 64");
+		return key_value_refuse(l, k, n, "auto, or 1 to 64");
 	((struct conf *)frame)->workers = (unsigned)v;
 	return true;
 }
 
 static void print_workers(struct printer *p, const struct key *k, const void *frame)
 {
-	print_line(p, key_name(k), "%u", ((const struct conf *)frame)->workers);
+	printer_line(p, key_name(k), "%u", ((const struct conf *)frame)->workers);
 }
 
 /* --- client_ip.header --- */
@@ -45,10 +46,10 @@ static bool set_client_header(struct load *l, const struct key *k, const struct 
 	struct conf_client_ip *c = &((struct conf *)frame)->client_ip;
 	struct str s;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
-	if (!is_token(s))
-		return value_refuse(l, k, n, "a header's name such as X-Forwarded-For");
+	if (!scalar_is_token(s))
+		return key_value_refuse(l, k, n, "a header's name such as X-Forwarded-For");
 	c->header_name = STR_NONE;
 	if (str_ieq(s, STR("X-Forwarded-For"))) {
 		c->header = CONF_XFF;
@@ -64,10 +65,10 @@ static bool set_client_header(struct load *l, const struct key *k, const struct 
 static void print_client_header(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct conf_client_ip *c = &((const struct conf *)frame)->client_ip;
-	print_value(p, key_name(k),
-		    c->header == CONF_XFF	  ? STR("X-Forwarded-For")
-		    : c->header == CONF_FORWARDED ? STR("Forwarded")
-						  : c->header_name);
+	printer_value(p, key_name(k),
+		      c->header == CONF_XFF	    ? STR("X-Forwarded-For")
+		      : c->header == CONF_FORWARDED ? STR("Forwarded")
+						    : c->header_name);
 }
 
 /* --- rate_limit.redis.cluster --- */
@@ -76,23 +77,24 @@ static bool set_cluster(struct load *l, const struct key *k, const struct node *
 {
 	struct str s;
 	(void)frame;
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (scalar_is_off(s))
 		return true;
 	if (!scalar_is_on(s) && !str_ieq(s, STR("auto")))
-		return value_refuse(l, k, n, "off");
-	load_error(l, n, "`cluster: %.*s` is not built yet (write off, or remove it; this version speaks to one Redis "
-			 "server)",
-		   RAW(n));
+		return key_value_refuse(l, k, n, "off");
+	load_error(
+		l, n,
+		"`cluster: %.*s` is not built yet (write off, or remove it; this version speaks to one Redis "
+		"server)",
+		RAW(n));
 	return false;
 }
 
 static void print_cluster(struct printer *p, const struct key *k, const void *frame)
 {
-	const struct conf *c = frame;
-	if (c->rate_limit.server.url.n)
-		print_line(p, key_name(k), "off");
+	(void)frame;
+	printer_line(p, key_name(k), "off");
 }
 
 /* --- cookies.domain --- */
@@ -101,12 +103,12 @@ static bool set_domain(struct load *l, const struct key *k, const struct node *n
 {
 	struct str s;
 	struct addr a;
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (s.n > 1 && s.p[0] == '.')
-		return value_refuse(l, k, n, "a domain such as example.com, without the leading dot");
-	if (!is_host_name(s) || !memchr(s.p, '.', s.n) || is_ip_literal(s, &a))
-		return value_refuse(l, k, n, "a domain of two labels at least, such as example.com");
+		return key_value_refuse(l, k, n, "a domain such as example.com, without the leading dot");
+	if (!scalar_is_host(s) || !memchr(s.p, '.', s.n) || scalar_is_ip(s, &a))
+		return key_value_refuse(l, k, n, "a domain of two labels at least, such as example.com");
 	((struct conf *)frame)->cookies.domain = lower(l, s);
 	return true;
 }
@@ -115,29 +117,32 @@ static void print_domain(struct printer *p, const struct key *k, const void *fra
 {
 	const struct conf *c = frame;
 	if (c->cookies.domain.n)
-		print_value(p, key_name(k), c->cookies.domain);
+		printer_value(p, key_name(k), c->cookies.domain);
 }
 
-bool begin_cookie(struct load *l, const struct node *n, void *item, unsigned number)
+bool key_begin_cookie(struct load *l, const struct node *n, void *item, unsigned number)
 {
 	struct conf_cookie *c = item;
 	struct node at = load_key_of(n);
 	(void)number;
 	c->name = arena_str(l->keep, n->key);
-	if (!is_token(n->key)) {
-		load_error(l, &at, "`%.*s` is no cookie's name (expected letters, digits and !#$%%&'*+-.^_`|~)",
+	if (!scalar_is_token(n->key)) {
+		load_error(l, &at,
+			   "`%.*s` is no cookie's name (expected letters, digits and !#$%%&'*+-.^_`|~)",
 			   TEXT(n->key));
 		return false;
 	}
 	if (n->key.n >= 7 && str_ieq((struct str){n->key.p, 7}, STR("__Host-"))) {
-		load_error(l, &at, "`%.*s` can never be shared (remove it: browsers refuse a Domain on __Host- names)",
-			   TEXT(n->key));
+		load_error(
+			l, &at,
+			"`%.*s` can never be shared (remove it: browsers refuse a Domain on __Host- names)",
+			TEXT(n->key));
 		return false;
 	}
 	return true;
 }
 
-struct str cookie_name(const void *item)
+struct str key_cookie_name(const void *item)
 {
 	return ((const struct conf_cookie *)item)->name;
 }
@@ -172,7 +177,7 @@ static const char *check_origin(struct str s)
 		return "a port from 1 to 65535";
 	if (host.n > 2 && memcmp(host.p, "*.", 2) == 0)
 		host = (struct str){host.p + 2, host.n - 2};
-	return is_ip_literal(host, &a) || is_host_name(host) ? NULL : expected;
+	return scalar_is_ip(host, &a) || scalar_is_host(host) ? NULL : expected;
 }
 
 static bool set_origins(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -181,18 +186,18 @@ static bool set_origins(struct load *l, const struct key *k, const struct node *
 	const char *expected;
 	struct str s;
 
-	if (!value_list(l, k, n))
+	if (!key_value_list(l, k, n))
 		return false;
 	c->cors_set = true;
 	c->origin = arena_alloc(l->keep, n->n * sizeof(*c->origin));
 	if (!c->origin)
 		return false;
 	for (const struct node *m = n->first; m; m = m->next) {
-		if (!value_text(l, k, m, &s))
+		if (!key_value_text(l, k, m, &s))
 			continue;
 		expected = check_origin(s);
 		if (expected)
-			value_refuse(l, k, m, expected);
+			key_value_refuse(l, k, m, expected);
 		else
 			c->origin[c->origins++] = lower(l, s);
 	}
@@ -203,7 +208,7 @@ static void print_origins(struct printer *p, const struct key *k, const void *fr
 {
 	const struct conf *c = frame;
 	if (c->cors_set)
-		print_list(p, key_name(k), c->origins, c->origin);
+		printer_list(p, key_name(k), c->origins, c->origin);
 }
 
 /* --- health, admin, log --- */
@@ -211,38 +216,38 @@ static void print_origins(struct printer *p, const struct key *k, const void *fr
 static bool set_health_path(struct load *l, const struct key *k, const struct node *n, void *frame)
 {
 	struct str s;
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
-	bool ok = s.n && s.n <= 256 && s.p[0] == '/' && is_printable(s);
+	bool ok = s.n && s.n <= 256 && s.p[0] == '/' && scalar_is_printable(s);
 	for (size_t i = 0; ok && i < s.n; i++)
 		ok = !strchr(" ?#%\\\"<>", s.p[i]);
 	if (!ok)
-		return value_refuse(l, k, n, "a path such as /healthz, without query and escapes");
+		return key_value_refuse(l, k, n, "a path such as /healthz, without query and escapes");
 	((struct conf *)frame)->health_path = arena_str(l->keep, s);
 	return true;
 }
 
 static void print_health_path(struct printer *p, const struct key *k, const void *frame)
 {
-	print_value(p, key_name(k), ((const struct conf *)frame)->health_path);
+	printer_value(p, key_name(k), ((const struct conf *)frame)->health_path);
 }
 
 static bool set_mode(struct load *l, const struct key *k, const struct node *n, void *frame)
 {
 	unsigned mode = 0;
 	struct str s;
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	const char *expected = scalar_mode(s, &mode);
 	if (expected)
-		return value_refuse(l, k, n, expected);
+		return key_value_refuse(l, k, n, expected);
 	((struct conf *)frame)->admin.mode = mode;
 	return true;
 }
 
 static void print_mode(struct printer *p, const struct key *k, const void *frame)
 {
-	print_line(p, key_name(k), "\"%04o\"", ((const struct conf *)frame)->admin.mode);
+	printer_line(p, key_name(k), "\"%04o\"", ((const struct conf *)frame)->admin.mode);
 }
 
 static bool set_access_log(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -250,17 +255,17 @@ static bool set_access_log(struct load *l, const struct key *k, const struct nod
 	struct conf_log *log = &((struct conf *)frame)->log;
 	struct str s;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (scalar_is_off(s)) {
 		log->access = ACCESS_LOG_OFF;
 	} else if (str_ieq(s, STR("stdout"))) {
 		log->access = ACCESS_LOG_STDOUT;
-	} else if (s.n && is_text(s) && s.p[s.n - 1] != '/') {
+	} else if (s.n && scalar_is_text(s) && s.p[s.n - 1] != '/') {
 		log->access = ACCESS_LOG_PATH;
 		log->path = arena_str(l->keep, load_path(l, s));
 	} else {
-		return value_refuse(l, k, n, "stdout, a file's path, or off");
+		return key_value_refuse(l, k, n, "stdout, a file's path, or off");
 	}
 	return true;
 }
@@ -268,10 +273,10 @@ static bool set_access_log(struct load *l, const struct key *k, const struct nod
 static void print_access_log(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct conf_log *log = &((const struct conf *)frame)->log;
-	print_value(p, key_name(k),
-		    log->access == ACCESS_LOG_OFF      ? STR("off")
-		    : log->access == ACCESS_LOG_STDOUT ? STR("stdout")
-						       : log->path);
+	printer_value(p, key_name(k),
+		      log->access == ACCESS_LOG_OFF	 ? STR("off")
+		      : log->access == ACCESS_LOG_STDOUT ? STR("stdout")
+							 : log->path);
 }
 
 static bool set_rate(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -279,7 +284,7 @@ static bool set_rate(struct load *l, const struct key *k, const struct node *n, 
 	struct conf_log *log = &((struct conf *)frame)->log;
 	struct str s;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (scalar_is_off(s)) {
 		log->refusals = UINT32_MAX;
@@ -287,17 +292,19 @@ static bool set_rate(struct load *l, const struct key *k, const struct node *n, 
 		return true;
 	}
 	const char *expected = scalar_rate(s, &log->refusals, &log->refusals_us);
-	return expected ? value_refuse(l, k, n, "a rate such as 10/s, by s, m or h, or off") : true;
+	return expected ? key_value_refuse(l, k, n, "a rate such as 10/s, by s, m or h, or off") : true;
 }
 
 static void print_rate(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct conf_log *log = &((const struct conf *)frame)->log;
-	char unit = log->refusals_us == USEC_PER_SEC ? 's' : log->refusals_us == 60 * USEC_PER_SEC ? 'm' : 'h';
+	char unit = log->refusals_us == USEC_PER_SEC	    ? 's'
+		    : log->refusals_us == 60 * USEC_PER_SEC ? 'm'
+							    : 'h';
 	if (log->refusals == UINT32_MAX)
-		print_line(p, key_name(k), "off");
+		printer_line(p, key_name(k), "off");
 	else
-		print_line(p, key_name(k), "%u/%c", log->refusals, unit);
+		printer_line(p, key_name(k), "%u/%c", log->refusals, unit);
 }
 
 const struct key_type type_workers = {set_workers, print_workers, false};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sites, and what they name: hosts, upstreams, policies, path rules; the entries that get a name of their own. */
+/* Sites, and what they name: hosts, upstreams, policies, path rules; the entries that get a name of their
+ * own. */
 #include "conf/hosts.h"
 #include "conf/keys.h"
 #include "conf/print.h"
@@ -14,17 +15,19 @@ static bool refuse_name(struct load *l, const struct node *n, const char *what, 
 
 /* --- policies --- */
 
-struct str policy_name(const void *item)
+struct str key_policy_name(const void *item)
 {
 	return str_of(((const struct conf_policy *)item)->policy.name);
 }
 
 /* The name stands in RateLimit headers (RFC 9651: sf-token or string), metrics and the store's keys. */
-bool begin_policy(struct load *l, const struct node *n, void *item, unsigned number)
+bool key_begin_policy(struct load *l, const struct node *n, void *item, unsigned number)
 {
 	struct conf_policy *p = item;
-	if (!is_name(n->key, sizeof(p->policy.name) - 1) || scalar_is_off(n->key) || scalar_is_on(n->key))
-		return refuse_name(l, n, "a policy", "letters, digits, - _ and . after a letter, 31 at most, not on or off");
+	if (!scalar_is_name(n->key, sizeof(p->policy.name) - 1) || scalar_is_off(n->key) ||
+	    scalar_is_on(n->key))
+		return refuse_name(l, n, "a policy",
+				   "letters, digits, - _ and . after a letter, 31 at most, not on or off");
 	memset(p->policy.name, 0, sizeof(p->policy.name));
 	memcpy(p->policy.name, n->key.p, n->key.n);
 	p->policy.id = (uint16_t)number;
@@ -33,7 +36,7 @@ bool begin_policy(struct load *l, const struct node *n, void *item, unsigned num
 
 static struct str policy_at(const struct conf *c, unsigned i)
 {
-	return policy_name(&c->rate_limit.policy[i]);
+	return key_policy_name(&c->rate_limit.policy[i]);
 }
 
 static int find_policy(const struct conf *c, struct str name)
@@ -50,7 +53,7 @@ static bool set_policy(struct load *l, const struct key *k, const struct node *n
 	int *out = key_field(k, frame), found;
 	struct str s;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	if (scalar_is_off(s)) {
 		*out = POLICY_OFF;
@@ -58,7 +61,7 @@ static bool set_policy(struct load *l, const struct key *k, const struct node *n
 	}
 	found = find_policy(l->conf, s);
 	if (found < 0)
-		return value_unknown(l, n, s, &known);
+		return key_value_unknown(l, n, s, &known);
 	*out = found;
 	return true;
 }
@@ -67,23 +70,24 @@ static void print_policy(struct printer *p, const struct key *k, const void *fra
 {
 	const int *policy = key_peek(k, frame);
 	if (*policy == POLICY_OFF)
-		print_line(p, key_name(k), "off");
+		printer_line(p, key_name(k), "off");
 	else if (*policy >= 0)
-		print_value(p, key_name(k), policy_at(p->conf, (unsigned)*policy));
+		printer_value(p, key_name(k), policy_at(p->conf, (unsigned)*policy));
 }
 
 /* --- upstreams --- */
 
-struct str upstream_name(const void *item)
+struct str key_upstream_name(const void *item)
 {
 	return ((const struct conf_upstream *)item)->name;
 }
 
-bool begin_upstream(struct load *l, const struct node *n, void *item, unsigned number)
+bool key_begin_upstream(struct load *l, const struct node *n, void *item, unsigned number)
 {
 	struct conf_upstream *u = item;
-	if (!is_name(n->key, 63))
-		return refuse_name(l, n, "an upstream", "letters, digits, - _ and . after a letter, 63 at most");
+	if (!scalar_is_name(n->key, 63))
+		return refuse_name(l, n, "an upstream",
+				   "letters, digits, - _ and . after a letter, 63 at most");
 	u->name = arena_str(l->keep, n->key);
 	u->id = number;
 	return true;
@@ -100,7 +104,7 @@ static bool set_upstream(struct load *l, const struct key *k, const struct node 
 	struct conf_upstream **out = key_field(k, frame);
 	struct str s;
 
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	for (unsigned i = 0; i < l->conf->upstreams; i++) {
 		if (!str_eq(l->conf->upstream[i].name, s))
@@ -108,18 +112,18 @@ static bool set_upstream(struct load *l, const struct key *k, const struct node 
 		*out = &l->conf->upstream[i];
 		return true;
 	}
-	return value_unknown(l, n, s, &known);
+	return key_value_unknown(l, n, s, &known);
 }
 
 static void print_upstream(struct printer *p, const struct key *k, const void *frame)
 {
 	struct conf_upstream *const *u = key_peek(k, frame);
-	print_value(p, key_name(k), (*u)->name);
+	printer_value(p, key_name(k), (*u)->name);
 }
 
 /* --- sites --- */
 
-bool begin_site(struct load *l, const struct node *n, void *item, unsigned number)
+bool key_begin_site(struct load *l, const struct node *n, void *item, unsigned number)
 {
 	struct conf_site *s = item;
 	int policy = find_policy(l->conf, STR("default"));
@@ -129,7 +133,7 @@ bool begin_site(struct load *l, const struct node *n, void *item, unsigned numbe
 	return true;
 }
 
-bool begin_path(struct load *l, const struct node *n, void *item, unsigned number)
+bool key_begin_path(struct load *l, const struct node *n, void *item, unsigned number)
 {
 	struct conf_path *p = item;
 	(void)l;
@@ -144,13 +148,13 @@ static bool set_hosts(struct load *l, const struct key *k, const struct node *n,
 	struct conf_site *site = frame;
 	struct str s;
 
-	if (!value_list(l, k, n))
+	if (!key_value_list(l, k, n))
 		return false;
 	site->host = arena_alloc(l->keep, n->n * sizeof(*site->host));
 	if (!site->host)
 		return false;
 	for (const struct node *m = n->first; m; m = m->next) {
-		if (!value_text(l, k, m, &s))
+		if (!key_value_text(l, k, m, &s))
 			continue;
 		const char *expected = host_pattern(l->keep, s, &site->host[site->hosts]);
 		if (expected) {
@@ -168,13 +172,13 @@ static bool set_hosts(struct load *l, const struct key *k, const struct node *n,
 static void print_hosts(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct conf_site *site = frame;
-	print_list(p, key_name(k), site->hosts, site->host);
+	printer_list(p, key_name(k), site->hosts, site->host);
 }
 
 static bool set_prefix(struct load *l, const struct key *k, const struct node *n, void *frame)
 {
 	struct str *out = key_field(k, frame), s;
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
 	*out = arena_str(l->keep, s); /* judged when the site's rules are made */
 	return true;
@@ -183,20 +187,22 @@ static bool set_prefix(struct load *l, const struct key *k, const struct node *n
 static void print_prefix(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct str *s = key_peek(k, frame);
-	print_value(p, key_name(k), *s);
+	printer_value(p, key_name(k), *s);
 }
 
 static bool read_upgrade(struct load *l, const struct key *k, const struct node *n, struct str *out)
 {
 	struct str s;
-	if (!value_text(l, k, n, &s))
+	if (!key_value_text(l, k, n, &s))
 		return false;
-	if (!is_token(s))
-		return value_refuse(l, k, n, "a protocol's name such as websocket");
+	if (!scalar_is_token(s))
+		return key_value_refuse(l, k, n, "a protocol's name such as websocket");
 	if (str_ieq(s, STR("h2c")) || str_ieq(s, STR("h2"))) {
-		load_error(l, n, "`%.*s` is never forwarded (remove it: requests inside of it would walk around every "
-				 "rule)",
-			   RAW(n));
+		load_error(
+			l, n,
+			"`%.*s` is never forwarded (remove it: requests inside of it would walk around every "
+			"rule)",
+			RAW(n));
 		return false;
 	}
 	char *p = arena_alloc(l->keep, s.n + 1);
@@ -209,7 +215,7 @@ static bool read_upgrade(struct load *l, const struct key *k, const struct node 
 static bool set_upgrade(struct load *l, const struct key *k, const struct node *n, void *frame)
 {
 	struct conf_site *site = frame;
-	if (!value_list(l, k, n))
+	if (!key_value_list(l, k, n))
 		return false;
 	site->upgrade = arena_alloc(l->keep, n->n * sizeof(*site->upgrade));
 	if (!site->upgrade)
@@ -223,7 +229,7 @@ static void print_upgrade(struct printer *p, const struct key *k, const void *fr
 {
 	const struct conf_site *site = frame;
 	if (site->upgrades)
-		print_list(p, key_name(k), site->upgrades, site->upgrade);
+		printer_list(p, key_name(k), site->upgrades, site->upgrade);
 }
 
 const struct key_type type_hosts = {set_hosts, print_hosts, true};

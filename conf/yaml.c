@@ -3,6 +3,8 @@
 
 #include <yaml.h>
 
+#include "conf/scalar.h"
+
 /* libyaml gives events; the tree grows at `open`, the innermost mapping or list that is not closed yet. */
 struct builder {
 	yaml_parser_t parser;
@@ -15,6 +17,9 @@ struct builder {
 	unsigned documents;
 	bool failed; /* nothing more can be read */
 };
+
+static const char quote_it[] =
+	"an alias or an anchor (write the value itself; a text that starts with * or & goes in quotes)";
 
 static unsigned line_of(yaml_mark_t m)
 {
@@ -31,11 +36,10 @@ static struct str str_of_yaml(const yaml_char_t *p, size_t n)
 	return (struct str){(const char *)p, n};
 }
 
-/* The reader tells only at which byte it stopped. */
 static void place_of_byte(struct str text, size_t at, unsigned *line, unsigned *column)
 {
 	*line = *column = 1;
-	for (size_t i = 0; i < at && i < text.n; i++) {
+	for (size_t i = 0; i < at; i++) {
 		if (text.p[i] == '\n') {
 			++*line;
 			*column = 1;
@@ -45,16 +49,34 @@ static void place_of_byte(struct str text, size_t at, unsigned *line, unsigned *
 	}
 }
 
+/* libyaml tells only at about which byte its reader stopped, so bytes are looked at before it does. */
+static bool check_bytes(struct str text, const struct yaml_sink *sink)
+{
+	unsigned line, column;
+	for (size_t i = 0, n; i < text.n; i += n) {
+		unsigned char c = (unsigned char)text.p[i];
+		n = scalar_utf8_length((struct str){text.p + i, text.n - i});
+		bool control = (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f;
+		if (n && !control)
+			continue;
+		place_of_byte(text, i, &line, &column);
+		if (control)
+			sink->complain(sink->ctx, line, column, "control byte 0x%02x (expected text)", c);
+		else
+			sink->complain(sink->ctx, line, column,
+				       "byte 0x%02x is not UTF-8 (expected text in UTF-8)", c);
+		return false;
+	}
+	return true;
+}
+
+/* What is left are characters that Unicode has, and YAML has not. */
 static void complain_of_reader(struct builder *b)
 {
 	unsigned line, column;
-	size_t at = b->parser.problem_offset;
+	size_t at = b->parser.problem_offset < b->text.n ? b->parser.problem_offset : b->text.n;
 	place_of_byte(b->text, at, &line, &column);
-	if (b->parser.problem_value != -1 && b->parser.problem_value < 0x80)
-		b->sink->complain(b->sink->ctx, line, column, "control byte 0x%02x (expected text in UTF-8)",
-				  (unsigned)b->parser.problem_value);
-	else
-		b->sink->complain(b->sink->ctx, line, column, "not UTF-8 (expected text in UTF-8)");
+	b->sink->complain(b->sink->ctx, line, column, "a character that YAML does not allow (expected text)");
 }
 
 static char byte_at(struct str text, yaml_mark_t m)
@@ -77,25 +99,35 @@ static bool at_tab(struct builder *b, yaml_mark_t m)
 	return p < end && *p == '\t';
 }
 
-static void complain_of_syntax(struct builder *b)
+static void complain_of_token(struct builder *b)
 {
 	const yaml_parser_t *p = &b->parser;
+	unsigned line = line_of(p->problem_mark), column = column_of(p->problem_mark);
 	const char *problem = p->problem ? p->problem : "cannot be read";
-	yaml_mark_t m = p->problem_mark;
 
+	if (at_tab(b, p->problem_mark))
+		b->sink->complain(b->sink->ctx, line, column, "a tab (expected spaces for indentation)");
+	else if (p->context && (strstr(p->context, "an alias") || strstr(p->context, "an anchor")))
+		b->sink->complain(b->sink->ctx, line, column, "%s", quote_it);
+	else if (strstr(problem, "cannot start any token"))
+		b->sink->complain(b->sink->ctx, line, column,
+				  "a value cannot start with this (put it in quotes)");
+	else if (p->context)
+		b->sink->complain(b->sink->ctx, line, column, "%s %s that starts at line %u (expected YAML)",
+				  problem, p->context, line_of(p->context_mark));
+	else
+		b->sink->complain(b->sink->ctx, line, column, "%s (expected YAML)", problem);
+}
+
+static void complain_of_syntax(struct builder *b)
+{
 	b->failed = true;
-	if (p->error == YAML_MEMORY_ERROR) {
+	if (b->parser.error == YAML_MEMORY_ERROR)
 		b->arena->failed = true;
-	} else if (p->error == YAML_READER_ERROR) {
+	else if (b->parser.error == YAML_READER_ERROR)
 		complain_of_reader(b);
-	} else if (at_tab(b, m)) {
-		b->sink->complain(b->sink->ctx, line_of(m), column_of(m), "a tab (expected spaces for indentation)");
-	} else if (p->context) {
-		b->sink->complain(b->sink->ctx, line_of(m), column_of(m), "%s %s at line %u (expected YAML)", problem,
-				  p->context, line_of(p->context_mark));
-	} else {
-		b->sink->complain(b->sink->ctx, line_of(m), column_of(m), "%s (expected YAML)", problem);
-	}
+	else
+		complain_of_token(b);
 }
 
 static void complain_at(struct builder *b, yaml_mark_t m, const char *text)
@@ -137,8 +169,8 @@ static bool name_member(struct builder *b, struct node *n)
 	if (key->bad)
 		return false;
 	if (b->open->n >= YAML_KEYS) {
-		b->sink->complain(b->sink->ctx, key->line, key->column, "too many keys (expected at most %d here)",
-				  YAML_KEYS);
+		b->sink->complain(b->sink->ctx, key->line, key->column,
+				  "too many keys (expected at most %d here)", YAML_KEYS);
 		b->failed = true;
 		return false;
 	}
@@ -198,8 +230,9 @@ static void on_scalar(struct builder *b, const yaml_event_t *e)
 		n->bad = true;
 	}
 	if (e->data.scalar.anchor || e->data.scalar.tag) {
-		complain_at(b, e->start_mark, "an anchor or a tag (write the plain value; `&`, `*` and `!` are not "
-					      "supported, put such a value in quotes)");
+		complain_at(b, e->start_mark,
+			    "an anchor or a tag (write the value itself; a text that starts with & or ! goes "
+			    "in quotes)");
 		n->bad = true;
 	}
 	if (expects_key(b))
@@ -210,8 +243,7 @@ static void on_scalar(struct builder *b, const yaml_event_t *e)
 
 static void on_alias(struct builder *b, const yaml_event_t *e)
 {
-	complain_at(b, e->start_mark,
-		    "an alias (write the value itself; a text that starts with `*` goes in quotes: \"*.example.com\")");
+	complain_at(b, e->start_mark, quote_it);
 	struct node *n = new_node(b, NODE_SCALAR, e->start_mark);
 	if (!n)
 		return;
@@ -237,7 +269,7 @@ static void on_open(struct builder *b, const yaml_event_t *e, enum node_kind kin
 	if (!n)
 		return;
 	if (marked)
-		complain_at(b, e->start_mark, "an anchor or a tag (write the value itself; they are not supported)");
+		complain_at(b, e->start_mark, "an anchor or a tag (write the value itself)");
 	attach(b, n);
 	b->open = n;
 }
@@ -285,9 +317,14 @@ static void on_event(struct builder *b, const yaml_event_t *e)
 
 struct node *yaml_tree(struct arena *arena, struct str text, const struct yaml_sink *sink)
 {
+	bool marked = text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0; /* a byte order mark */
+	if (marked)
+		text = (struct str){text.p + 3, text.n - 3};
 	struct builder b = {.arena = arena, .sink = sink, .text = text};
 	bool end = false;
 
+	if (!check_bytes(text, sink))
+		return NULL;
 	if (!yaml_parser_initialize(&b.parser)) {
 		arena->failed = true;
 		return NULL;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * YAML text to a tree of nodes that know their places. One document of mappings, lists and scalars; what a config
- * has no use for is refused: anchors, aliases and tags, several documents, keys that come twice, keys that are no
- * scalars, nesting beyond YAML_DEPTH. Nodes live in the arena that was passed in; scalars are not interpreted.
+ * YAML text to a tree of nodes that know their places. One document of mappings, lists and scalars; what a
+ * config has no use for is refused: anchors, aliases and tags, several documents, keys that come twice, keys
+ * that are no scalars, nesting beyond YAML_DEPTH. Nodes live in the arena that was passed in; scalars are not
+ * interpreted.
  *
  * Errors go through `complain`, before the call returns; after most of them reading goes on.
  */
@@ -29,8 +30,8 @@ struct node {
 	struct str raw;	       /* of a scalar: as written, which is what messages may show */
 	struct str key;	       /* of a mapping's member */
 	unsigned key_line, key_column;
-	unsigned n;	     /* members */
-	struct node *first;  /* member */
+	unsigned n;	    /* members */
+	struct node *first; /* member */
 	struct node *last;
 	struct node *next;   /* sibling */
 	struct node *parent; /* NULL for the root */

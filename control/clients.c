@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "control/clients.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/board.h"
+
+#include "control/fleet.h"
 #include "control/status.h"
 #include "control/units.h"
+#include "ratelimit/redis_script.h"
 
 #define TOP_MOST 1000
+#define BUSY_TRIES 100
 
 static const struct table_top_row *busiest(const struct control *c, unsigned n, unsigned *count)
 {
@@ -77,4 +82,143 @@ void clients_top_json(const struct control *c, unsigned n, struct json *j)
 		json_obj_close(j);
 	}
 	json_arr_close(j);
+}
+
+/* --- one client --- */
+
+struct client_id clients_id(const struct conf *conf, struct addr a)
+{
+	struct client_id id;
+	struct addr key = client_key(a, conf->client_ip.ipv6_prefix);
+	memcpy(id.b, key.b, sizeof(id.b));
+	return id;
+}
+
+bool clients_parse(const struct conf *conf, const char *text, struct addr *a, const char **why)
+{
+	struct cidr c;
+	if (!cidr_parse(str_of(text), &c, why)) {
+		*why = "expected an IP address";
+		return false;
+	}
+	*a = c.addr;
+	*why = "is a network; one client is one address, or of IPv6 the network of client_ip.ipv6_prefix";
+	return c.bits >= (cidr_is_v4(&c) ? 128 : conf->client_ip.ipv6_prefix);
+}
+
+static void peek_window(struct clients_peek *p, unsigned i)
+{
+	unsigned granted, refused, shadow;
+	for (int n = 0; p->control->table && n < BUSY_TRIES; n++)
+		if (table_peek(p->control->table, &p->client, &p->ask[i], 1, 1, p->control->loop.now, &granted,
+			       &p->state[i], &refused, &shadow) == TABLE_OK)
+			return;
+}
+
+/* What Redis said last of a client counts as long as the window that he has here has not outgrown it. */
+static void peek_said(struct clients_peek *p, unsigned i)
+{
+	struct window_state said = {0};
+	usec_t refuse_until = 0, said_at = 0, now = p->control->loop.now;
+	uint32_t generation = atomic_load(&board()->limits_generation);
+	for (int n = 0; p->control->table && n < BUSY_TRIES; n++)
+		if (table_said_get(p->control->table, &p->client, &p->ask[i], now, generation, &refuse_until, &said,
+				   &said_at) == TABLE_OK)
+			break;
+	if (said_at && said.used > p->state[i].used)
+		p->state[i] = said;
+}
+
+static void peek_here(struct clients_peek *p, bool redis)
+{
+	p->source = redis ? SOURCE_LOCAL : SOURCE_MEMORY;
+	for (unsigned i = 0; i < p->asks; i++) {
+		p->state[i] = (struct window_state){.limit = p->ask[i].limit, .remaining = p->ask[i].limit};
+		peek_window(p, i);
+		if (redis)
+			peek_said(p, i);
+	}
+	p->done(p);
+}
+
+static bool ask_redis(struct clients_peek *p);
+
+static void on_peeked(struct redis_call *call, const struct redis_reply *r)
+{
+	struct clients_peek *p = list_entry(call, struct clients_peek, call);
+	unsigned asks = p->asks - p->at < POLICY_MAX_APPLIED ? p->asks - p->at : POLICY_MAX_APPLIED;
+	struct redis_answer a;
+	if (!redis_script_answer(r, p->ask + p->at, asks, 0, &a)) {
+		peek_here(p, true);
+		return;
+	}
+	memcpy(p->state + p->at, a.state, asks * sizeof(a.state[0]));
+	p->at += asks;
+	if (p->at == p->asks)
+		p->done(p);
+	else if (!ask_redis(p))
+		peek_here(p, true);
+}
+
+/* As many policies as one question holds; the others follow. */
+static bool ask_redis(struct clients_peek *p)
+{
+	struct redis_conn *conn = fleet_redis(p->control->fleet);
+	struct str argv[REDIS_PEEK_ARGS];
+	unsigned asks = p->asks - p->at < POLICY_MAX_APPLIED ? p->asks - p->at : POLICY_MAX_APPLIED;
+	const struct redis_question q = {
+		.prefix = control_conf(p->control)->rate_limit.server.prefix,
+		.client = &p->client,
+		.ask = p->ask + p->at,
+		.asks = asks,
+	};
+	char *room = conn ? malloc(redis_script_room(q.prefix, asks)) : NULL;
+	if (!room)
+		return false;
+	p->call.done = on_peeked;
+	unsigned n = redis_script_peek_args(argv, room, &q);
+	bool sent = redis_conn_send(conn, &p->call, n, argv);
+	free(room);
+	return sent;
+}
+
+void clients_peek(struct clients_peek *p)
+{
+	bool redis = control_conf(p->control)->rate_limit.redis;
+	p->at = 0;
+	p->source = SOURCE_REDIS;
+	if (!p->asks)
+		p->done(p);
+	else if (!redis || !ask_redis(p))
+		peek_here(p, redis);
+}
+
+static void on_wiped(struct redis_call *call, const struct redis_reply *r)
+{
+	struct clients_wipe *w = list_entry(call, struct clients_wipe, call);
+	w->done(w, r->kind == REDIS_INTEGER);
+}
+
+bool clients_wipe(struct control *c, const struct conf *conf, const struct client_id *client, struct clients_wipe *w)
+{
+	struct redis_conn *conn = fleet_redis(c->fleet);
+	struct str prefix = conf->rate_limit.server.prefix;
+	unsigned n = conf->rate_limit.policies;
+	size_t room = prefix.n + REDIS_KEY_ROOM;
+	char *keys = conn ? malloc(n * room + 1) : NULL;
+	struct str *argv = conn ? calloc(n + 1, sizeof(*argv)) : NULL;
+	bool sent = false;
+	if (keys && argv) {
+		argv[0] = STR("DEL");
+		for (unsigned i = 0; i < n; i++) {
+			char *key = keys + i * room;
+			argv[i + 1] = (struct str){
+				key, redis_script_key(key, prefix, &conf->rate_limit.policy[i].policy, client)};
+		}
+		w->call.done = on_wiped;
+		sent = n > 0 && redis_conn_send(conn, &w->call, n + 1, argv);
+	}
+	free(keys);
+	free(argv);
+	return sent;
 }

@@ -53,7 +53,7 @@ static bool take_time(struct request *r, struct lift *l)
 	else if (time <= 0)
 		request_refuse(r, "--for %s: must be above 0", given);
 	else if (time > most)
-		request_refuse(r, "--for %s: must be at most %s (rate_limit.max_lift)", given, format_duration(text, most));
+		request_refuse(r, "--for %s: must be at most %s (rate_limit.max_lift)", given, scalar_show_duration(text, most));
 	else
 		l->until = r->control->loop.now + time;
 	return l->until != 0;
@@ -196,12 +196,13 @@ static void on_lifted(struct fleet_wait *w, const struct fleet_outcome *o)
 		lift_json(r, l, o);
 	} else {
 		const char *what = l->shadow ? "lifted in shadow" : "lifted";
-		if (o->shared)
-			text_add(&r->out, "%s on %u of %u weir%s until %s (id %s)\n", what, o->done, o->live,
-				 o->live == 1 ? "" : "s", until, l->id);
+		if (fleet_state(r->control->fleet) == FLEET_ALONE || o->shared)
+			text_add(&r->out, "%s on %u of %u weirs until %s (id %s)\n", what, o->done, o->live, until,
+				 l->id);
 		else
-			text_add(&r->out, "%s on this weir only: %s; until %s (id %s)\n", what,
-				 alone_because(r->control), until, l->id);
+			text_add(&r->out, "%s on this weir only until %s (id %s)\n", what, until, l->id);
+		if (!o->shared)
+			text_add(&r->out, "This weir only: %s.\n", alone_because(r->control));
 		request_ok(r);
 	}
 	free(op);
@@ -264,7 +265,7 @@ static void on_restored(struct fleet_wait *w, const struct fleet_outcome *o)
 		for (unsigned i = 0; i < w->ids; i++)
 			text_add(&r->out, "%s%s", i ? " " : "", w->id[i]);
 		if (o->shared)
-			text_add(&r->out, ") on %u of %u weir%s\n", o->done, o->live, o->live == 1 ? "" : "s");
+			text_add(&r->out, ") on %u of %u weirs\n", o->done, o->live);
 		else
 			text_add(&r->out, ") on this weir only: %s\n", alone_because(r->control));
 		request_ok(r);
@@ -302,6 +303,8 @@ static void restore(struct limits_op *op)
 	for (unsigned i = 0; i < n; i++)
 		if (!id || strcmp(id, list[i].id) == 0)
 			memcpy(op->wait.id[op->wait.ids++], list[i].id, LIFT_ID);
+	for (unsigned i = 0; i < op->wait.ids; i++)
+		events_add(EVENT_LIFT, "lift %s was restored by %s (uid %u)", op->wait.id[i], r->by, r->uid);
 	if (op->wait.ids) {
 		op->wait.done = on_restored;
 		fleet_restore(r->control->fleet, &op->wait);

@@ -111,10 +111,18 @@ static const char *fleet_remark(enum fleet_state s)
 	return "";
 }
 
-void cmd_fleet(struct request *r)
+struct fleet_request {
+	struct fleet_look look;
+	struct request *request;
+};
+
+static void on_fleet_looked(struct fleet_look *l)
 {
+	struct fleet_request *q = list_entry(l, struct fleet_request, look);
+	struct request *r = q->request;
 	const struct fleet_member *m;
 	unsigned live, n = fleet_members(r->control->fleet, &m, &live);
+	free(q);
 	if (r->line.json) {
 		fleet_answer_json(r, m, n, live);
 		return;
@@ -127,6 +135,17 @@ void cmd_fleet(struct request *r)
 		text_add(&r->out, "and %u more\n", live - n);
 	text_add(&r->out, "%s", fleet_remark(fleet_state(r->control->fleet)));
 	request_ok(r);
+}
+
+void cmd_fleet(struct request *r)
+{
+	struct fleet_request *q = calloc(1, sizeof(*q));
+	if (!q) {
+		request_refuse(r, "out of memory");
+		return;
+	}
+	*q = (struct fleet_request){.look = {.done = on_fleet_looked}, .request = r};
+	fleet_look(r->control->fleet, &q->look);
 }
 
 /* --- events --- */
@@ -207,11 +226,11 @@ static void stats_row(struct stats_writer *w, const char *name, const char *labe
 	json_obj_close(w->json);
 }
 
-/* Of a histogram only its sum is told here; /metrics has the buckets. */
+/* Latencies are told by /metrics alone: their buckets say nothing to the eye. */
 static void stats_series(void *ctx, enum metric m, const char *labels, uint64_t value)
 {
 	struct stats_writer *w = ctx;
-	if (metric_rows[m].type != METRIC_HISTOGRAM || !strstr(labels, "le=\""))
+	if (metric_rows[m].type != METRIC_HISTOGRAM)
 		stats_row(w, metric_rows[m].name, labels, value);
 }
 

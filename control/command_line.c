@@ -212,10 +212,12 @@ static enum command_verdict take_args(struct command_line *c, const struct words
 
 static enum command_verdict check_required(const struct command_line *c, struct text *error)
 {
-	for (const struct command_arg *a = c->row->args; a->name; a++)
-		if (a->flags & ARG_REQUIRED && !given(c, a))
-			return wrong(c, error, command_arg_is_option(a) ? "missing option" : "missing argument",
-				     a->name);
+	for (const struct command_arg *a = c->row->args; a->name; a++) {
+		if (!(a->flags & (ARG_REQUIRED | ARG_OWED)) || given(c, a))
+			continue;
+		wrong(c, error, command_arg_is_option(a) ? "missing option" : "missing argument", a->name);
+		return a->flags & ARG_OWED ? COMMAND_REFUSED : COMMAND_USAGE;
+	}
 	return COMMAND_FINE;
 }
 

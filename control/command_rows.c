@@ -13,8 +13,8 @@ static const struct command_arg events_args[] = {
 };
 
 static const struct command_arg lift_args[] = {
-	{"--for", "TIME", ARG_REQUIRED, "how long: 90s, 15m, 2h; at most rate_limit.max_lift"},
-	{"--reason", "TEXT", ARG_REQUIRED, "why; shown to everybody who asks and logged"},
+	{"--for", "TIME", ARG_OWED, "how long: 90s, 15m, 2h; at most rate_limit.max_lift"},
+	{"--reason", "TEXT", ARG_OWED, "why; shown to everybody who asks and logged"},
 	{"--everyone", NULL, 0, "for all clients on all sites"},
 	{"--client", "CIDR", ARG_REPEATS, "for this network or address only"},
 	{"--site", "HOST", ARG_REPEATS, "for this site only, named by any of its hosts"},
@@ -67,7 +67,7 @@ const struct command_row command_rows[COMMAND_IDS] = {
 
 static void write_arg(struct text *t, const struct command_arg *a)
 {
-	bool required = a->flags & ARG_REQUIRED;
+	bool required = a->flags & (ARG_REQUIRED | ARG_OWED);
 	text_add(t, " %s%s%s%s%s%s", required ? "" : "[", a->name, a->value ? " " : "", a->value ? a->value : "",
 		 required ? "" : "]", a->flags & ARG_REPEATS ? "..." : "");
 }

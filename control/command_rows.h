@@ -23,6 +23,7 @@ enum command_id {
 
 #define ARG_REQUIRED 1u
 #define ARG_REPEATS 2u
+#define ARG_OWED 4u /* as REQUIRED; without it the command is understood and refused, no matter of usage */
 
 struct command_arg {
 	const char *name;  /* "--for"; or of an argument by its place: "IP" */

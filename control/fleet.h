@@ -9,7 +9,8 @@
  *   lift:ID       a lift, with the time that is left as its time to live
  *   gone:ID       a tombstone, until the lift's own end; it beats the lift: nobody puts it back
  *   forgiven:ID   a client whose windows were cleared, for FLEET_FORGIVEN_MS
- *   weirs, lifts, gone, forgiven   sets of those ids
+ *   weirs         a sorted set of the weirs by their last heartbeat on the server's clock; for their number
+ *   lifts, gone, forgiven   sets of those ids
  *   news          the channel: a message means "look now"; each weir looks once a second anyway
  * One script does all of it in one step: puts in what this weir knows, and answers with what there is. So a store
  * that lost its data gets its lifts and tombstones back from any weir. No clock travels, only time left.
@@ -27,15 +28,16 @@
 #include "ratelimit/lift.h"
 
 #define FLEET_BEAT_MS 5000
-#define FLEET_FORGIVEN_MS 600000
+#define FLEET_FORGIVEN_MS 60000
 #define FLEET_ACK_US (2 * USEC_PER_SEC) /* the longest wait for other weirs */
-#define FLEET_MEMBERS 256		/* listed; more are counted */
+#define FLEET_MEMBERS 1024		/* listed; more are counted */
 #define FLEET_ID 9
 #define FLEET_HOST 65
 #define FLEET_VERSION 33
 
 struct control;
 struct fleet;
+struct redis_conn;
 
 /*
  *   ALONE (the memory store)
@@ -69,8 +71,8 @@ const char *fleet_state_name(enum fleet_state);
 usec_t fleet_latency(const struct fleet *); /* of the last exchange with the store; 0: there was none */
 const char *fleet_trouble(const struct fleet *); /* why the store is away; "" */
 
-/* The live weirs, this one among them; *live counts those that are not listed too. */
-unsigned fleet_members(const struct fleet *, const struct fleet_member **, unsigned *live);
+/* The live weirs as of the last look, this one among them; *live counts those that are not listed too. */
+unsigned fleet_members(struct fleet *, const struct fleet_member **, unsigned *live);
 
 /* --- lifts --- */
 
@@ -84,8 +86,9 @@ struct fleet_outcome {
 struct fleet_wait {
 	struct list link;
 	struct timeout timeout;
+	struct fleet *fleet;
 	bool present;
-	bool sent; /* the store has heard of it */
+	bool asked, sent; /* it is in a question under way; the store has taken it */
 	unsigned ids;
 	char id[LIFTS_MAX][LIFT_ID];
 	void (*done)(struct fleet_wait *, const struct fleet_outcome *);
@@ -99,13 +102,17 @@ void fleet_restore(struct fleet *, struct fleet_wait *w);
 
 /* --- clients --- */
 
-/* Tells the other weirs that a client's windows are gone from the store, after the caller saw to that. */
+/* Forgets the client's windows and refusals on this weir, and voids what is under way. */
+void fleet_forget(struct fleet *, const struct client_id *);
+/* Tells the other weirs to do the same, after the caller has removed the windows from the store. */
 void fleet_forgiven(struct fleet *, const struct client_id *);
 
-/* Brings the fleet's picture up to date, then calls done (also when the store is away). The caller's until then. */
+/* The connection for single questions, such as where a client stands. NULL: not READY. */
+struct redis_conn *fleet_redis(struct fleet *);
+
+/* Brings lifts and members up to date, then calls done (also when the store is away). The caller's until then. */
 struct fleet_look {
 	struct list link;
-	struct timeout timeout;
 	void (*done)(struct fleet_look *);
 };
 void fleet_look(struct fleet *, struct fleet_look *);

@@ -7,12 +7,12 @@
 #include "base/protocol.h"
 #include "base/shm.h"
 #include "conf/conf.h"
+#include "control/fleet.h"
 #include "control/rates.h"
 #include "ratelimit/lift.h"
 #include "ratelimit/table.h"
 
 struct admin;
-struct fleet;
 struct log_writer;
 struct metrics_http;
 
@@ -39,9 +39,11 @@ struct control {
 	struct log_writer *writer;
 	struct rates rates;
 	struct hook beat;
-	struct timeout_class second, learn, patience; /* patience: for MSG_RELOADED */
-	struct timeout tick, learned;
-	struct list reloads; /* struct reload_wait: who waits for MSG_RELOADED */
+	struct timeout_class second, patience, farewell; /* patience: for MSG_RELOADED */
+	struct timeout tick, learned, left;
+	struct fleet_look farewell_look;
+	struct list reloads;	 /* struct reload_wait: who waits for MSG_RELOADED, in the order of asking */
+	unsigned reloads_lost; /* answers that are still to come and that nobody waits for any more */
 };
 
 static inline const struct conf *control_conf(const struct control *c)
@@ -69,6 +71,7 @@ void control_learned(struct control *);
  * false after CONTROL_RELOAD_US. False from control_reload: the master cannot be told (errno).
  */
 struct reload_wait {
+	struct control *control;
 	struct list link;
 	struct timeout timeout;
 	void (*done)(struct reload_wait *, bool answered, bool well, const char *text);

@@ -260,6 +260,18 @@ static void worker_text(void *ctx, const struct proc *p)
 		 proc_state_name((enum proc_state)atomic_load(&p->state)), atomic_load(&p->clients));
 }
 
+static void count_serving(void *ctx, const struct proc *p)
+{
+	*(unsigned *)ctx += atomic_load(&p->state) == PROC_SERVING;
+}
+
+static unsigned serving_workers(void)
+{
+	unsigned n = 0;
+	each_worker(count_serving, &n);
+	return n;
+}
+
 static void store_json(const struct control *c, struct json *j)
 {
 	bool redis = control_conf(c)->rate_limit.redis;
@@ -269,7 +281,7 @@ static void store_json(const struct control *c, struct json *j)
 	json_key(j, "state");
 	json_str(j, str_of(status_store_state(c)));
 	json_key(j, "latency_ms");
-	if (redis && fleet_latency(c->fleet))
+	if (redis && fleet_state(c->fleet) == FLEET_READY)
 		json_double(j, (double)fleet_latency(c->fleet) / 1e3, 3);
 	else
 		json_null(j);
@@ -298,6 +310,8 @@ void status_json(const struct control *c, struct json *j)
 	json_key(j, "uptime_s");
 	json_u64(j, status_uptime(c));
 	json_key(j, "workers");
+	json_u64(j, serving_workers());
+	json_key(j, "processes");
 	json_arr_open(j);
 	each_worker(worker_json, j);
 	json_arr_close(j);
@@ -327,7 +341,7 @@ static void store_text(const struct control *c, struct text *t)
 		return;
 	}
 	text_add(t, "store\tredis %.*s: %s", (int)l->server.url.n, l->server.url.p, status_store_state(c));
-	if (fleet_latency(c->fleet))
+	if (fleet_state(c->fleet) == FLEET_READY)
 		text_add(t, ", answers in %s", units_duration(latency, fleet_latency(c->fleet)));
 	if (fleet_trouble(c->fleet)[0])
 		text_add(t, " (%s)", fleet_trouble(c->fleet));

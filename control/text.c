@@ -55,12 +55,15 @@ struct column {
 
 static bool is_number(struct str s)
 {
+	unsigned dots = 0;
 	if (str_eq(s, STR("-")))
 		return true;
-	for (size_t i = 0; i < s.n; i++)
+	for (size_t i = 0; i < s.n; i++) {
+		dots += s.p[i] == '.';
 		if (!memchr("0123456789.", s.p[i], 11))
 			return false;
-	return s.n > 0;
+	}
+	return s.n > 0 && dots < 2;
 }
 
 /* Takes the next cell off the rows; *last when it ends its row. */

@@ -6,14 +6,14 @@
 const char *units_duration(char out[UNITS_TEXT], usec_t us)
 {
 	long s = (long)((us + USEC_PER_SEC / 2) / USEC_PER_SEC), m = s / 60, h = m / 60, d = h / 24;
-	if (us < USEC_PER_SEC)
+	if (us > 0 && us < USEC_PER_SEC)
 		snprintf(out, UNITS_TEXT, "%.1f ms", (double)us / 1e3);
 	else if (s < 60)
 		snprintf(out, UNITS_TEXT, "%ld s", s);
 	else if (m < 60)
-		snprintf(out, UNITS_TEXT, "%ld min %ld s", m, s % 60);
+		snprintf(out, UNITS_TEXT, s % 60 ? "%ld min %ld s" : "%ld min", m, s % 60);
 	else if (h < 48)
-		snprintf(out, UNITS_TEXT, "%ld h %ld min", h, m % 60);
+		snprintf(out, UNITS_TEXT, m % 60 ? "%ld h %ld min" : "%ld h", h, m % 60);
 	else
 		snprintf(out, UNITS_TEXT, "%ld d %ld h", d, h % 24);
 	return out;

@@ -202,8 +202,12 @@ static enum body_move move_framed(struct body_in *b, struct buf *from, bool eof,
 
 enum body_move body_move(struct body_in *b, struct buf *from, bool eof, struct body_out *out)
 {
-	if (b->done)
+	if (b->done) {
+		bool open = b->framing != H1_FRAMING_NONE && out->chunked && !out->last_chunk_out;
+		if (open && !put_end(out)) /* its length was used up before its end could be written */
+			return BODY_MOVE_NO_MEMORY;
 		return body_flush(out->to, out->held) ? BODY_MOVE_DONE : BODY_MOVE_LOST;
+	}
 	if (!out->chunked && b->framing != H1_FRAMING_CHUNKED)
 		return move_plain(b, from, eof, out);
 	return move_framed(b, from, eof, out);

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "proxy/exchange.h"
 
-#define LINGER_BYTES (1u << 20) /* thrown away at most while lingering */
+#define LINGER_READS 64		/* a turn, of what is thrown away while lingering */
 #define HEAD_WANT 1024		/* room to read a head into, before it proves to be longer */
 
 static const char *const end_words[END_REASONS] = {
@@ -173,6 +173,8 @@ static void read_head(struct client *c)
 		if (parse(c))
 			return;
 	}
+	if (c->stream.eof) /* read already, while a request before this was served */
+		client_close(c, c->state == CLIENT_HEAD ? END_ABORTED : END_CLIENT_CLOSED);
 }
 
 /* --- the PROXY protocol --- */
@@ -224,8 +226,12 @@ static void read_preface(struct client *c)
 
 static void throw_away(struct client *c)
 {
-	char waste[BLOCK_SMALL];
-	for (size_t total = 0; c->stream.can_read && total < LINGER_BYTES;) {
+	char waste[BLOCK_MEDIUM];
+	for (int budget = LINGER_READS; c->stream.can_read; budget--) {
+		if (!budget) {
+			loop_soon(&c->worker->loop, &c->again);
+			return;
+		}
 		ssize_t n = stream_read(&c->stream, waste, sizeof(waste));
 		if (n == STREAM_AGAIN)
 			return;
@@ -233,10 +239,7 @@ static void throw_away(struct client *c)
 			client_close(c, c->lingers_for);
 			return;
 		}
-		total += (size_t)n;
 	}
-	if (c->stream.can_read)
-		client_close(c, c->lingers_for); /* it will not stop */
 }
 
 static void go_on(struct client *c)
@@ -312,7 +315,7 @@ void client_next(struct client *c, bool keep)
 	}
 	set_state(c, CLIENT_IDLE);
 	timeout_arm(&w->idle, &c->timeout);
-	if (buf_len(&c->in) || c->stream.can_read)
+	if (buf_len(&c->in) || c->stream.can_read || c->stream.eof)
 		loop_soon(&w->loop, &c->again);
 }
 

@@ -25,7 +25,7 @@ enum field_id field_imitated(const char *name, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		unsigned char c = ascii_lower((unsigned char)name[i]);
 		bool alnum = (unsigned char)(c - 'a') < 26 || (unsigned char)(c - '0') < 10;
-		folded[i] = alnum ? (char)c : '-';
+		folded[i] = (char)(alnum ? c : '-');
 	}
 	enum field_id id = field_lookup(folded, n);
 	return field_is(id, FIELD_GUARD) && !str_ieq((struct str){name, n}, field_name(id)) ? id

@@ -550,7 +550,7 @@ static void wait_for(struct timeout *t, struct timeout_class **armed, struct tim
 static void retime(struct exchange *x)
 {
 	wait_for(&x->client->timeout, &x->client_waits, client_class(x), x->progress);
-	if (x->server)
+	if (x->server && x->server->state == SCONN_BUSY) /* while it connects, another timeout is running */
 		wait_for(&x->server->timeout, &x->server_waits, server_class(x), x->progress && x->resp_begun);
 	x->progress = false;
 }

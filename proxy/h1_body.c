@@ -63,6 +63,7 @@ static const char *size_byte(struct h1_chunked *c, char ch)
 	}
 	if (c->digits == 0 || (ch != ';' && ch != '\r'))
 		return "a chunk size that is not hexadecimal";
+	c->extension += ch == ';';
 	c->state = ch == ';' ? CHUNK_NAME_START : CHUNK_SIZE_LF;
 	return NULL;
 }
@@ -88,7 +89,7 @@ static const char *extension_byte(struct h1_chunked *c, char ch)
 {
 	bool good = true;
 
-	if (c->extension++ == H1_EXTENSION_MAX)
+	if (c->extension++ >= H1_EXTENSION_MAX)
 		return "too many bytes of chunk extensions";
 	switch (c->state) {
 	case CHUNK_NAME_START:
@@ -170,8 +171,10 @@ static enum h1_body_step split_trailer(struct h1_chunked *c, const char *buf, si
 	return BODY_TRAILER;
 }
 
-/* One line of trailers, the empty one included (RFC 9112, 7.1.2). BODY_MORE with *used grown: a line was
- * dropped. */
+/*
+ * One line of trailers, the empty one included (RFC 9112, 7.1.2). BODY_MORE with *used grown: a line was
+ * dropped.
+ */
 static enum h1_body_step trailer_line(struct h1_chunked *c, const char *buf, size_t len, size_t *used,
 				      struct str *out)
 {

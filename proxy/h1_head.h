@@ -153,8 +153,7 @@ void h1_head_init(struct h1_head *h, struct h1_field *field, uint16_t cap);
 enum h1_result h1_request_parse(struct h1_head *h, const struct h1_limits *limits, const char *buf,
 				size_t len);
 
-/* `asked`: the request's method, since a response to HEAD has no body. Interim responses (1xx) are heads of
- * their own. */
+/* `asked`: the request's method, as a response to HEAD has no body. Each interim response (1xx) is a head. */
 enum h1_result h1_response_parse(struct h1_head *h, const struct h1_limits *limits, const char *buf,
 				 size_t len, enum http_method asked);
 

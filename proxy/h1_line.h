@@ -116,8 +116,7 @@ bool h1_is_token(struct str s);
 static inline void h1_set_field(struct h1_field *f, enum field_id id, const char *buf, size_t at,
 				size_t colon, size_t end)
 {
-	/* In a line that was scanned nothing but white space is at or below SP; backwards the colon ends it.
-	 */
+	/* In a scanned line nothing but white space is at or below SP; backwards the colon ends it. */
 	while ((unsigned char)buf[end - 1] <= ' ')
 		end--;
 	size_t from = colon + 1;
@@ -136,8 +135,8 @@ static inline void h1_set_field(struct h1_field *f, enum field_id id, const char
 /*
  * A whole field line of a name that is known, or unknown but without odd bytes, in one pass: the place of its
  * CRLF. 0 when there is anything else to say of it: then the line is scanned as a whole and h1_split_field
- * tells. This is where heads spend their time; it saves a second look at the name, 40 of 215 instructions a
- * line.
+ * tells. This is where heads spend their time. Without it a response head of six fields costs 2,231
+ * instructions instead of 1,339 (callgrind).
  */
 static inline size_t h1_usual_field(struct h1_field *f, const char *buf, size_t at, size_t len)
 {
@@ -155,8 +154,10 @@ static inline size_t h1_usual_field(struct h1_field *f, const char *buf, size_t 
 	return end;
 }
 
-/* Splits the field line buf[at, end), in which h1_scan_value found nothing (RFC 9112, 5). NULL, or what is
- * wrong. */
+/*
+ * Splits the field line buf[at, end), in which h1_scan_value found nothing (RFC 9112, 5). NULL, or what is
+ * wrong. `odd`: the name is one of H1_NAME_ODD.
+ */
 const char *h1_split_field(struct h1_field *f, const char *buf, size_t at, size_t end, bool *odd);
 
 #endif

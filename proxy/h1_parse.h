@@ -55,8 +55,7 @@ static inline enum h1_result h1_line_end(struct h1_head *h, const struct h1_limi
 enum h1_result h1_fields(struct h1_head *h, const struct h1_limits *limits, const char *buf, size_t len,
 			 bool guard);
 
-/* All lines of Connection, into h->options; and marks the fields that they name. False if there are too many.
- */
+/* All lines of Connection, into h->options; marks the fields that they name. False if they are too many. */
 bool h1_connection(struct h1_head *h, const char *buf);
 
 /* Content-Length, if there is one, into h->content_length and has_length. NULL, or what is wrong. */

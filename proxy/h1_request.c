@@ -16,10 +16,6 @@ static const struct method_row {
 	uint8_t n;
 	uint8_t method;
 } methods[] = {
-#define M(text, mask, id)                                                                                    \
-	{                                                                                                    \
-		text, mask, sizeof(mask) - 2, id                                                             \
-	}
 	{"GET ", "\xff\xff\xff\xff", 3, METHOD_GET},
 	{"POST ", "\xff\xff\xff\xff\xff", 4, METHOD_POST},
 	{"HEAD ", "\xff\xff\xff\xff\xff", 4, METHOD_HEAD},
@@ -38,8 +34,7 @@ static struct h1_span span(size_t from, size_t to)
 
 static const char long_method[] = "a method that is too long";
 
-/* A method that is in progress or not known, of bytes that a request line may have. NULL, or what is wrong.
- */
+/* A method in progress or not known, of bytes that a request line may have. NULL, or what is wrong. */
 static const char *check_method(const char *p, size_t n)
 {
 	size_t i = 0;
@@ -164,8 +159,7 @@ static const char *parse_authority(struct h1_head *h, const char *buf, size_t at
 		       : "a port that is not a number up to 65535";
 }
 
-/* path [ "?" query ], of which nothing but visible ASCII is known. The SP at `end` stops the scans at the
- * latest. */
+/* path [ "?" query ], of visible ASCII. The SP at `end` stops the scans at the latest. */
 static const char *parse_path(struct h1_head *h, const char *buf, size_t at, size_t end, size_t len)
 {
 	size_t stop = h1_scan_target(buf, at, len);
@@ -204,8 +198,7 @@ static const char *parse_absolute(struct h1_head *h, const char *buf, size_t at,
 	if (h->method == METHOD_OPTIONS && !h->has_query)
 		h->form = H1_TARGET_ASTERISK;
 	else
-		h->path = span(from - 1,
-			       from); /* an empty path means "/" (RFC 9110, 4.2.3); that of :// will do */
+		h->path = span(from - 1, from); /* empty means "/" (RFC 9110, 4.2.3); that of :// will do */
 	return NULL;
 }
 
@@ -236,8 +229,7 @@ static enum h1_result parse_target(struct h1_head *h, const char *buf, size_t at
 	return why ? h1_fail(h, 400, why) : H1_DONE;
 }
 
-/* method SP request-target SP HTTP-version (RFC 9112, 3), in which h1_scan_start found nothing up to `end`.
- */
+/* method SP request-target SP HTTP-version (RFC 9112, 3), in which h1_scan_start found nothing. */
 static enum h1_result parse_request_line(struct h1_head *h, const char *buf, size_t at, size_t end,
 					 size_t len)
 {

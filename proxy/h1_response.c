@@ -13,11 +13,12 @@ static const char *check_status(const char *p, size_t n)
 {
 	static const char form[STATUS_N + 1] = "HTTP/1.d ddd";
 
-	for (size_t i = 0; i < n && i < STATUS_N; i++)
+	for (size_t i = 0; i < n && i < STATUS_N; i++) {
 		if (form[i] == 'd' ? !digit(p[i]) : p[i] != form[i])
 			return "a response that does not begin with HTTP/1.x and a status";
-	if (n > 9 && p[9] == '0')
-		return "a status below 100";
+		if (i == 9 && p[i] == '0')
+			return "a status below 100";
+	}
 	if (n > STATUS_N && p[STATUS_N] != ' ')
 		return "a status that is not three digits";
 	return NULL;
@@ -37,6 +38,8 @@ static enum h1_result parse_status_line(struct h1_head *h, const char *buf, size
 
 	if (!why && end < STATUS_N)
 		why = "a status line that is too short";
+	if (why)
+		return h1_fail(h, 502, why);
 	h->version_minor = buf[7] != '0';
 	h->status = (uint16_t)((buf[9] - '0') * 100 + (buf[10] - '0') * 10 + (buf[11] - '0'));
 	h->reason.at = (uint32_t)(end > STATUS_N ? STATUS_N + 1 : STATUS_N);
@@ -65,8 +68,7 @@ static enum h1_result parse_start(struct h1_head *h, const struct h1_limits *lim
 	return r;
 }
 
-/* RFC 9112, 6.3. What a proxy may repair there by closing is refused here: an origin's desync is never passed
- * on. */
+/* RFC 9112, 6.3. What may be repaired there by closing is refused: an origin's desync is never passed on. */
 static const char *response_framing(struct h1_head *h, const char *buf, enum http_method asked)
 {
 	const char *why = h1_content_length(h, buf);

@@ -56,9 +56,11 @@ static struct str forwarded_proto(const struct exchange *x)
 static char *put_forwarding(char *p, struct exchange *x, struct str host)
 {
 	char addr[ADDR_TEXT];
-	p = LIT(p, "X-Forwarded-For: ");
-	p += client_ip_xff(p, &x->who, x->client->peer_known ? &x->client->peer : NULL);
-	p = LIT(p, "\r\nX-Forwarded-Proto: ");
+	char *value = LIT(p, "X-Forwarded-For: ");
+	size_t xff = client_ip_xff(value, &x->who, x->client->peer_known ? &x->client->peer : NULL);
+	if (xff) /* none for nobody on a unix socket */
+		p = LIT(value + xff, "\r\n");
+	p = LIT(p, "X-Forwarded-Proto: ");
 	p = fmt_str(p, forwarded_proto(x));
 	p = LIT(p, "\r\nX-Forwarded-Host: ");
 	p = fmt_str(p, host);

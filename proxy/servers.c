@@ -87,15 +87,16 @@ void servers_recover(unsigned slot)
 
 void server_begin(struct server_row *r)
 {
-	atomic_fetch_add_explicit(&r->own[board_slot()], 1, memory_order_relaxed);
+	/* in_flight is never below the sum of own, wherever a process is killed: it must not fall below zero */
 	atomic_fetch_add_explicit(&r->in_flight, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&r->own[board_slot()], 1, memory_order_release);
 	atomic_fetch_add_explicit(&r->requests, 1, memory_order_relaxed);
 }
 
 void server_end(struct server_row *r)
 {
 	atomic_fetch_sub_explicit(&r->own[board_slot()], 1, memory_order_relaxed);
-	atomic_fetch_sub_explicit(&r->in_flight, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&r->in_flight, 1, memory_order_release);
 }
 
 void server_succeeded(struct server_row *r, usec_t latency)

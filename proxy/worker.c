@@ -21,7 +21,7 @@
 #include "ratelimit/redis_conn.h"
 #include "ratelimit/table.h"
 
-#define LINGER_US (2 * USEC_PER_SEC)
+#define LINGER_US (5 * USEC_PER_SEC)
 #define BEAT_US USEC_PER_SEC
 #define FDS_A_CLIENT 2 /* the client's, and one to an upstream */
 #define FDS_OWN 64

@@ -41,11 +41,6 @@ bool slots_spin_lock(const struct table *t, uint32_t bucket)
 
 /* Entries */
 
-static uint32_t chunk_owner(const struct table *t, const struct entry *e)
-{
-	return (uint32_t)(e - t->entry) + 1;
-}
-
 static void set_tag(struct bucket *b, unsigned way, uint16_t tag)
 {
 	uint64_t word = b->tags[way / 4] & ~((uint64_t)0xffff << way % 4 * 16);
@@ -175,7 +170,7 @@ static void work_round(const struct table *t, uint32_t from, uint32_t steps, uin
 
 /* A log of two chunks or more merges its own records first, in window.c; one that has less asks its
  * neighbours to. */
-static void make_room(const struct table *t, const struct window_log *l, usec_t now)
+void slots_make_room(const struct table *t, const struct window_log *l, usec_t now)
 {
 	uint32_t from = __atomic_fetch_add(&t->shared->hand, ROOM_STEPS, RELAXED);
 
@@ -187,15 +182,6 @@ static void make_room(const struct table *t, const struct window_log *l, usec_t 
 void slots_sweep(const struct table *t, uint32_t steps, uint32_t buckets, usec_t now)
 {
 	work_round(t, __atomic_fetch_add(&t->shared->hand, steps, RELAXED), steps, buckets, false, now);
-}
-
-void slots_note(const struct table *t, struct entry *e, const struct window_rule *rule, uint32_t n,
-		usec_t now)
-{
-	if (window_wants_chunk(&e->log) && window_pool_dry(&t->store))
-		make_room(t, &e->log, now);
-	window_note(&t->store, &e->log, rule, chunk_owner(t, e), now, n);
-	e->free_at = 0;
 }
 
 /* After a crash */
@@ -282,7 +268,7 @@ static long check_bucket(const struct table *t, uint32_t b, uint8_t *seen)
 			continue;
 		slots_locate(t, e->key, &e->client, &p);
 		slots_find(t, e->key, &e->client, &p);
-		long here = window_check(&t->store, &e->log, chunk_owner(t, e), seen);
+		long here = window_check(&t->store, &e->log, slots_chunk_owner(t, e), seen);
 		if (p.bucket != b || p.e != e || here < 0)
 			return -1;
 		chunks += here;

@@ -94,8 +94,7 @@ slots_locate(const struct table *t, uint64_t key, const struct client_id *client
 	uint64_t h = siphash13_16((struct siphash_key){t->hash_key.k0 ^ key, t->hash_key.k1}, client->b);
 
 	p->bucket = (uint32_t)((h & UINT32_MAX) * t->buckets >> 32);
-	p->tag = (uint16_t)(h >> 48);
-	p->tag += !p->tag;
+	p->tag = (uint16_t)(h >> 48 | 1); /* 0 is a free way */
 	p->e = NULL;
 }
 
@@ -118,14 +117,14 @@ static inline __attribute__((always_inline)) void slots_find(const struct table 
 							     const struct client_id *client, struct place *p)
 {
 	const struct bucket *b = &t->bucket[p->bucket];
+	struct entry *first = slots_entry(t, p->bucket, 0);
+	uint64_t wanted = p->tag * SLOTS_TAG_ONES;
 
-	for (unsigned w = 0; w < SLOTS_WAYS / 4; w++) {
-		uint64_t x = b->tags[w] ^ p->tag * SLOTS_TAG_ONES;
-		/* A zero lane sets its top bit; a lane above it may do so falsely, and fails the comparison.
-		 */
+	for (unsigned w = 0; w < SLOTS_WAYS / 4; w++, first += 4) {
+		uint64_t x = b->tags[w] ^ wanted;
+		/* A zero lane sets its top bit; one above it may do so falsely, and fails the comparison. */
 		for (x = (x - SLOTS_TAG_ONES) & ~x & SLOTS_TAG_TOPS; x; x &= x - 1) {
-			struct entry *e =
-				slots_entry(t, p->bucket, w * 4 + (unsigned)__builtin_ctzll(x) / 16);
+			struct entry *e = first + (unsigned)__builtin_ctzll(x) / 16;
 			if (e->key == key && !memcmp(&e->client, client, sizeof(*client))) {
 				p->e = e;
 				return;
@@ -184,9 +183,22 @@ void slots_drop(const struct table *t, uint32_t bucket, unsigned way);
 /* Drops the entries of the bucket that count for nothing any more. */
 void slots_expire(const struct table *t, uint32_t bucket, usec_t now);
 
-/* Notes admissions, looking for room when the pool is dry: takes and leaves locks of other buckets. */
-void slots_note(const struct table *t, struct entry *e, const struct window_rule *rule, uint32_t n,
-		usec_t now);
+/* For a log that is about to ask a dry pool for a chunk: takes and leaves locks of other buckets. */
+void slots_make_room(const struct table *t, const struct window_log *l, usec_t now);
+
+static inline uint32_t slots_chunk_owner(const struct table *t, const struct entry *e)
+{
+	return (uint32_t)(e - t->entry) + 1;
+}
+
+static inline void slots_note(const struct table *t, struct entry *e, const struct window_rule *rule,
+			      uint32_t n, usec_t now)
+{
+	if (window_wants_chunk(&e->log) && window_pool_dry(&t->store))
+		slots_make_room(t, &e->log, now);
+	window_note(&t->store, &e->log, rule, slots_chunk_owner(t, e), now, n);
+	e->free_at = 0;
+}
 
 /* Expires up to `buckets` that are in use and free to lock, out of the next `steps`. Needs no lock. */
 void slots_sweep(const struct table *t, uint32_t steps, uint32_t buckets, usec_t now);

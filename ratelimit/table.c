@@ -199,6 +199,25 @@ static INLINE void report(const struct table *t, const struct place *p, uint32_t
 	out->retry_after_us = free_at - asked;
 }
 
+/* The way of a client that goes on while it is refused under one policy: nothing has changed but the time. */
+static INLINE bool flooded(const struct place *p, const struct table_ask *ask, usec_t now)
+{
+	return p->e && full_until(p->e, ask->limit) > now && !ask->policy->shadow;
+}
+
+static INLINE void refuse_again(const struct place *p, const struct table_ask *ask, unsigned n, usec_t now,
+				usec_t asked, struct window_state *out)
+{
+	struct window_rule rule = window_rule(ask->policy->window_us, ask->limit);
+
+	p->e->touched = now;
+	p->e->refused += n;
+	*out = (struct window_state){.limit = ask->limit,
+				     .used = ask->limit,
+				     .retry_after_us = p->e->free_at - asked,
+				     .reset_us = window_empty_at(&p->e->log, &rule) - asked};
+}
+
 static INLINE enum table_result decide(struct table *t, const struct client_id *client,
 				       const struct table_ask *ask, unsigned asks, unsigned n, usec_t asked,
 				       bool spending, unsigned *granted, struct window_state *out,
@@ -210,6 +229,14 @@ static INLINE enum table_result decide(struct table *t, const struct client_id *
 	if (!enter(t, client, ask, asks, place))
 		return TABLE_BUSY;
 	usec_t now = settle_now(t, place, asks, asked);
+	if (asks == 1 && spending && flooded(&place[0], ask, now)) {
+		refuse_again(&place[0], ask, n, now, asked, out);
+		slots_unlock(t, place[0].bucket);
+		*granted = *shadow_over = 0;
+		*refused_by = 1;
+		t->decided_at = now;
+		return TABLE_OK;
+	}
 	unsigned g = measure(t, ask, asks, place, n, now);
 	*refused_by = *shadow_over = 0;
 	for (unsigned i = 0; i < asks; i++)

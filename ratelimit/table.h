@@ -7,7 +7,7 @@
  *
  * Shape: set-associative. A bucket is 16 entries and one lock word, which holds the owner (a process's slot,
  * 1 to 65535, not shared by two living processes; threads of one process must not use the table at once). The
- * place of an entry is SipHash-1-3 of (policy, client) under the region's own key.
+ * place of an entry is SipHash-1-3 of the client, keyed with the region's own key and the policy's.
  *
  * Locks are tried for a few microseconds and then given up: TABLE_BUSY, "nothing was decided, ask again
  * soon". It never means yes or no. A holder that is stopped harms its bucket alone; for one that died the

@@ -148,6 +148,15 @@ bool window_merge(const struct window_store *s, struct window_log *l)
 	return true;
 }
 
+static inline void put_record(const struct window_store *s, struct window_log *l, struct record r)
+{
+	struct window_chunk *c = &s->chunk[l->last];
+
+	c->t[l->last_pos] = r.t;
+	c->extra[l->last_pos] = (uint8_t)(r.count - 1);
+	l->last_pos++;
+}
+
 static bool append_record(const struct window_store *s, struct window_log *l, uint32_t owner, struct record r)
 {
 	if (!l->last || l->last_pos == WINDOW_CHUNK_RECORDS) {
@@ -161,9 +170,7 @@ static bool append_record(const struct window_store *s, struct window_log *l, ui
 		l->last = i;
 		l->last_pos = 0;
 	}
-	s->chunk[l->last].t[l->last_pos] = r.t;
-	s->chunk[l->last].extra[l->last_pos] = (uint8_t)(r.count - 1);
-	l->last_pos++;
+	put_record(s, l, r);
 	return true;
 }
 
@@ -187,12 +194,14 @@ static void store_tail(const struct window_store *s, struct window_log *l, uint3
 
 static uint64_t div_up(uint64_t a, uint32_t b)
 {
-	return b == 1 ? a : (a + b - 1) / b;
+	return (a + b - 1) / b;
 }
 
 /* The first moment in the log's resolution that is not before `now`. */
 static uint64_t stamp(const struct window_rule *r, usec_t now)
 {
+	if (r->unit_us == 1 && r->tick == 1)
+		return (uint64_t)now;
 	return div_up(div_up((uint64_t)now, r->unit_us), r->tick) * r->tick;
 }
 
@@ -237,7 +246,13 @@ void window_note(const struct window_store *s, struct window_log *l, const struc
 	uint64_t t = stamp(r, now);
 
 	if (t > l->tail) { /* else it joins the newest record, which may stand at the end of a tick */
-		store_tail(s, l, owner);
+		if (l->last && l->last_pos < WINDOW_CHUNK_RECORDS && l->tail_count <= WINDOW_RECORD_MAX) {
+			put_record(s, l,
+				   (struct record){(uint32_t)l->tail, l->tail_count}); /* nearly always */
+			l->tail_count = 0;
+		} else {
+			store_tail(s, l, owner);
+		}
 		l->tail = t;
 	}
 	l->tail_count += n;

@@ -238,13 +238,13 @@ def test_refusals_keep_the_connection(start, origin):
 
 
 def test_limit_of_one_and_limit_of_many(start, origin):
-    weir = start(limits(origin, policies={"default": {"requests": 1, "window": "300ms"},
+    weir = start(limits(origin, policies={"default": {"requests": 1, "window": "1s"},
                                           "huge": {"requests": 100000, "window": "60s"}},
                         sites=[{"hosts": ["one.example"], "upstream": "main"},
                                {"hosts": ["huge.example"], "upstream": "main", "rate_limit": "huge"}]))
-    shots = barrage([weir.port], "203.0.113.1", host="one.example", threads=4, seconds=1.5)
-    assert_never_more(shots, 1, 0.3)
-    assert 4 <= len(admitted(shots)) <= 6
+    shots = barrage([weir.port], "203.0.113.1", host="one.example", threads=4, seconds=2.5)
+    assert_never_more(shots, 1, 1.0)
+    assert len(admitted(shots)) == 3
     shots = volley([weir.port], 2000, "203.0.113.1", host="huge.example")
     assert len(admitted(shots)) == 2000
     assert weir.client_state("203.0.113.1", "huge")["used"] == 2000

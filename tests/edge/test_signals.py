@@ -104,7 +104,7 @@ def test_int_drains_without_the_grace(start, origin):
 
 
 def test_second_int_exits_now(start, origin):
-    weir = start(config(origin, drain={"grace": "20s", "timeout": "25s"}))
+    weir = start(config(origin, drain={"grace": "20s", "timeout": "25s"}), expect_crash=True)
     with weir.client() as c:
         c.send(build("GET", "/slow/20000"))
         origin.wait_requests(1)

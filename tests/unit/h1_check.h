@@ -174,8 +174,7 @@ static inline const char *unchunk_step(struct h1_chunked *c, struct unchunked *u
 	}
 }
 
-/* Decodes bytes that come in pieces of `piece`; what a step leaves is shown again in memory of just its size.
- */
+/* Decodes bytes that come in pieces; what a step leaves is shown again in memory of just its size. */
 static inline const char *unchunk(const struct h1_limits *limits, const char *bytes, size_t n, size_t piece,
 				  struct unchunked *u)
 {

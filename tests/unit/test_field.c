@@ -67,8 +67,7 @@ static bool same_letter(unsigned char a, unsigned char b)
 	return ascii_lower(a) == ascii_lower(b);
 }
 
-/* Any other byte in any place makes another name: `[`, `@`, CR and 0x10 are what sloppy case folding takes
- * for letters. */
+/* Any other byte makes another name: `[`, `@`, CR and 0x10 are what sloppy case folding gets wrong. */
 static void other_bytes_make_other_names(void **state)
 {
 	(void)state;
@@ -136,8 +135,7 @@ static void look_alikes(void **state)
 		assert_int_equal(field_imitated(rows[i].name, strlen(rows[i].name)), rows[i].id);
 }
 
-/* Every guarded name has a dash that something could stand for; framing and weir's own words never are
- * trailers. */
+/* Every guarded name has a dash to imitate; framing and weir's own words never are trailers. */
 static void flags_make_sense(void **state)
 {
 	(void)state;

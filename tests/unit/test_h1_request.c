@@ -721,8 +721,7 @@ static void methods_are_known(void **state)
 	}
 }
 
-/* Puts each byte into each place of a request, and compares the verdict with what the RFC says of that place.
- */
+/* Each byte in each place of a request: the verdict is what the RFC says of that place. */
 static void every_byte(void **state)
 {
 	(void)state;
@@ -768,8 +767,7 @@ static void every_byte(void **state)
 		}
 }
 
-/* What can only be refused is refused with the bytes that show it, not when a line ends that may never come.
- */
+/* What can only be refused is refused with the byte that shows it: the line's end may never come. */
 static void refused_at_once(void **state)
 {
 	(void)state;

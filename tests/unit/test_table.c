@@ -575,6 +575,36 @@ static void test_dry_pool(void **state)
 	free_region(&r);
 }
 
+/* One client holds the whole pool: it gives up some of its sharpness, so that a newcomer can have any at all.
+ */
+static void test_dry_pool_is_shared(void **state)
+{
+	struct region r = make_region(100, 20 * sizeof(struct window_chunk));
+	struct policy p = make_policy(5, MINUTE, false);
+	struct window_state out;
+
+	(void)state;
+	for (unsigned i = 0; i <= 220; i++)
+		assert_int_equal(admit(r.t, &p, 221, client(1), 1, SECOND + i, NULL), 1);
+	assert_int_equal(stats(&r).chunks_used, 20);
+	assert_int_equal(admit(r.t, &p, 221, client(1), 1, 2 * SECOND, &out), 0);
+	assert_int_equal(out.retry_after_us, MINUTE - SECOND);
+	assert_int_equal(stats(&r).merges, 0);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(admit(r.t, &p, 221, client(2), 1, 2 * SECOND + i, NULL), 1);
+	assert_true(stats(&r).merges > 0);
+	/* The first record took the second one's time, and so does what the client is told. */
+	assert_int_equal(admit(r.t, &p, 221, client(1), 1, 3 * SECOND, &out), 0);
+	assert_int_equal(out.retry_after_us, MINUTE - 2 * SECOND + 1);
+	/* The newcomer's own are exact. */
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(used(r.t, &p, client(2), MINUTE + 2 * SECOND + i - 1), 5 - i);
+		assert_int_equal(used(r.t, &p, client(2), MINUTE + 2 * SECOND + i), 4 - i);
+	}
+	assert_int_equal(table_check(r.t), 0);
+	free_region(&r);
+}
+
 /* What the store said */
 
 static void test_refusals(void **state)
@@ -940,7 +970,8 @@ static void test_kill_at_random_moments(void **state)
 	assert_int_equal(stats(&r).recovered, wiped);
 	long lost = table_check(r.t);
 	assert_true(lost >= 0);
-	assert_true((unsigned long)lost <= kills);
+	/* At most one a crash, and only when it falls between two instructions. */
+	assert_true((unsigned long)lost <= kills / 20);
 	/* What is left works, and every chunk that was not lost can be had. */
 	table_sweep(r.t, clock_mono() + MINUTE, 100);
 	assert_int_equal(table_check(r.t), lost);
@@ -1025,6 +1056,7 @@ int main(void)
 		cmocka_unit_test(test_eviction_spares_own),
 		cmocka_unit_test(test_planned_clients_fit),
 		cmocka_unit_test(test_dry_pool),
+		cmocka_unit_test(test_dry_pool_is_shared),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_refusals_out_of_order),
 		cmocka_unit_test(test_seed),

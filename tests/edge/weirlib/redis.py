@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
 """A real redis-server in a directory of its own: killed, frozen and restarted on the same port as a test likes."""
-import os
 import shutil
 import signal
 import socket

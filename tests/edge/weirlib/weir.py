@@ -17,8 +17,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..")
 BIN = os.path.abspath(os.path.join(ROOT, os.environ.get("WEIR_BIN", ".")))
 SANITIZED = "address" in os.path.basename(BIN) or "undefined" in os.path.basename(BIN)
 SANITIZER = re.compile(r"ERROR: AddressSanitizer|runtime error:|LeakSanitizer|ERROR: ThreadSanitizer")
-CRASH = re.compile(r"SIGSEGV|SIGABRT|SIGBUS|SIGILL|SIGFPE|core dumped|Assertion|assertion failed|backtrace|"
-                   r"segmentation fault|killed by signal", re.I)
+CRASH = re.compile(r"was killed by SIG|ended with exit code [1-9]|backtrace|Assertion .* failed")
 SANITIZER_ENV = {"ASAN_OPTIONS": "abort_on_error=0:exitcode=99:detect_leaks=1:disable_coredump=1",
                  "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1", "LSAN_OPTIONS": "exitcode=99"}
 LIVE = []    # every Weir that runs, for the look-over after each test
@@ -298,7 +297,7 @@ class Weir:
 
     def close(self):
         """INT drains without the grace. Returns what was wrong, or an empty text."""
-        if self.closed:
+        if self.closed or not self.proc:
             return ""
         self.closed = True
         trouble = []

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/* weirctl: one command to the admin socket of a running weir (control/admin.h), and its answer. */
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/admin.h"
+#include "control/command_line.h"
+#include "control/text.h"
+
+enum { EXIT_DONE, EXIT_REFUSED, EXIT_USAGE };
+
+#define ANSWER_WITHIN_S 30
+
+struct options {
+	const char *socket, *by;
+	bool json;
+	char **command;
+	int words;
+};
+
+/* --- help, without a socket --- */
+
+static void write_help(struct text *t)
+{
+	text_add(t,
+		 "usage: weirctl [-s SOCKET] [--json] [--by NAME] COMMAND...\n\n"
+		 "Talks to the admin socket of a running weir.\n\n"
+		 "  -s SOCKET   the socket (default: $WEIR_SOCKET, else %s)\n"
+		 "  --json      answer in JSON\n"
+		 "  --by NAME   who asks, for the log (default: $WEIR_BY, else the user's name)\n"
+		 "  -h, --help  this; `weirctl help COMMAND` tells more of a command\n"
+		 "  -V          the version\n\n"
+		 "exit status: 0 done, 1 refused, 2 usage or no connection\n\n"
+		 "Commands:\n",
+		 ADMIN_SOCKET);
+	command_write_list(t);
+}
+
+static int print(FILE *f, struct text *t, int status)
+{
+	if (t->n)
+		fwrite(t->p, 1, t->n, f);
+	text_free(t);
+	return status;
+}
+
+static int print_help(void)
+{
+	struct text t = {0};
+	write_help(&t);
+	return print(stdout, &t, EXIT_DONE);
+}
+
+/* `help limits lift` and `limits lift --help`; false: the command is not known here, and weir is asked. */
+static bool help_of(char **word, int n)
+{
+	unsigned used;
+	struct text t = {0};
+	const struct command_row *row = command_find(word, (unsigned)n, &used);
+	if (!row || row->flags & COMMAND_UNBUILT)
+		return false;
+	text_add(&t, "usage: weirctl ");
+	command_write_help(&t, row);
+	print(stdout, &t, EXIT_DONE);
+	return true;
+}
+
+static bool help_asked(const struct options *o)
+{
+	if (strcmp(o->command[0], "help") == 0)
+		return o->words == 1 ? print_help() == EXIT_DONE : help_of(o->command + 1, o->words - 1);
+	for (int i = 1; i < o->words; i++)
+		if (strcmp(o->command[i], "--help") == 0 || strcmp(o->command[i], "-h") == 0)
+			return help_of(o->command, i);
+	return false;
+}
+
+/* --- arguments --- */
+
+static const char *default_by(void)
+{
+	static char uid[32];
+	const char *by = getenv("WEIR_BY");
+	if (by && *by)
+		return by;
+	by = getenv("USER");
+	if (by && *by)
+		return by;
+	const struct passwd *pw = getpwuid(getuid());
+	if (pw)
+		return pw->pw_name;
+	snprintf(uid, sizeof(uid), "uid %u", (unsigned)getuid());
+	return uid;
+}
+
+static const char *default_socket(void)
+{
+	const char *s = getenv("WEIR_SOCKET");
+	return s && *s ? s : ADMIN_SOCKET;
+}
+
+static int usage(const char *what, const char *which)
+{
+	fprintf(stderr, "weirctl: %s%s%s (weirctl --help tells more)\n", what, *which ? " " : "", which);
+	return EXIT_USAGE;
+}
+
+/* Up to the first word that is no option. -1: go on; else the exit status. */
+static int read_options(int argc, char **argv, struct options *o)
+{
+	int i = 1;
+	for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
+		const char *a = argv[i];
+		if (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0)
+			return print_help();
+		if (strcmp(a, "-V") == 0 || strcmp(a, "--version") == 0) {
+			printf("weirctl %s\n", WEIR_VERSION);
+			return EXIT_DONE;
+		}
+		if (strcmp(a, "--json") == 0) {
+			o->json = true;
+			continue;
+		}
+		const char **to = strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0 ? &o->socket
+				  : strcmp(a, "--by") == 0			      ? &o->by
+										      : NULL;
+		if (!to)
+			return usage("unknown option", a);
+		if (++i == argc)
+			return usage("a value is missing after", a);
+		*to = argv[i];
+	}
+	o->command = argv + i;
+	o->words = argc - i;
+	return o->words ? -1 : usage("no command was given", "");
+}
+
+/* --- the request --- */
+
+static bool add_word(char *line, size_t *n, const char *word)
+{
+	size_t got;
+	if (*n + 1 >= ADMIN_LINE)
+		return false;
+	if (*n)
+		line[(*n)++] = ' ';
+	got = words_quote(line + *n, ADMIN_LINE - *n, word);
+	*n += got;
+	return got > 0;
+}
+
+/* The line without its newline; 0 with a message on stderr. */
+static size_t write_line(const struct options *o, char line[ADMIN_LINE])
+{
+	size_t n = 0;
+	bool ok = (!o->json || add_word(line, &n, "--json")) && add_word(line, &n, "--by") && add_word(line, &n, o->by);
+	for (int i = 0; ok && i < o->words; i++) {
+		ok = add_word(line, &n, o->command[i]);
+		if (!ok && !words_printable(o->command[i])) {
+			fprintf(stderr, "weirctl: control characters are not allowed: word %d of the command\n", i + 1);
+			return 0;
+		}
+	}
+	if (ok && n < ADMIN_LINE)
+		return n;
+	fprintf(stderr, "weirctl: the command is longer than %d bytes, or --by has control characters\n", ADMIN_LINE);
+	return 0;
+}
+
+static void explain_connect(const char *path, int err)
+{
+	fprintf(stderr, "weirctl: cannot connect to %s: %s\n", path, strerror(err));
+	if (err == ENOENT)
+		fprintf(stderr, "Is weir running, and does admin.socket in its config name this path? "
+				"Another path: -s SOCKET or $WEIR_SOCKET.\n");
+	else if (err == EACCES || err == EPERM)
+		fprintf(stderr, "This user may not open it: see admin.mode in the config, and the socket's owner and group.\n");
+	else if (err == ECONNREFUSED)
+		fprintf(stderr, "Nobody listens there: weir has ended without removing it, or is just starting.\n");
+}
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct timeval tv = {ANSWER_WITHIN_S, 0};
+	if (strlen(path) >= sizeof(sa.sun_path)) {
+		fprintf(stderr, "weirctl: %s: a socket's path has at most %zu bytes\n", path, sizeof(sa.sun_path) - 1);
+		return -1;
+	}
+	memcpy(sa.sun_path, path, strlen(path));
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
+		explain_connect(path, errno);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	return fd;
+}
+
+static bool send_all(int fd, const char *p, size_t n)
+{
+	while (n) {
+		ssize_t w = send(fd, p, n, MSG_NOSIGNAL);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w < 0)
+			return false;
+		p += w;
+		n -= (size_t)w;
+	}
+	return true;
+}
+
+static bool read_all(int fd, struct text *t)
+{
+	char piece[16384];
+	for (;;) {
+		ssize_t n = read(fd, piece, sizeof(piece));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n == 0 && !t->cut;
+		text_bytes(t, piece, (size_t)n);
+	}
+}
+
+/* --- the answer --- */
+
+/* JSON goes to stdout whatever it says, so that a tool finds it there. */
+static int show(const struct options *o, const struct text *t)
+{
+	static const struct {
+		const char *verdict;
+		int status;
+	} rows[] = {
+		{ADMIN_OK "\n", EXIT_DONE},
+		{ADMIN_REFUSED "\n", EXIT_REFUSED},
+		{ADMIN_USAGE "\n", EXIT_USAGE},
+	};
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t n = strlen(rows[i].verdict);
+		if (t->n < n || memcmp(t->p, rows[i].verdict, n) != 0)
+			continue;
+		FILE *to = rows[i].status == EXIT_DONE || o->json ? stdout : stderr;
+		fwrite(t->p + n, 1, t->n - n, to);
+		return fflush(to) == 0 ? rows[i].status : EXIT_USAGE;
+	}
+	fprintf(stderr, "weirctl: what answers at %s is no weir, or it ended in the middle\n", o->socket);
+	return EXIT_USAGE;
+}
+
+static int ask(const struct options *o, int fd, const char *line, size_t n)
+{
+	struct text t = {0};
+	int status = EXIT_USAGE;
+	if (!send_all(fd, line, n) || !read_all(fd, &t)) {
+		int err = errno;
+		if (err == EAGAIN || err == EWOULDBLOCK)
+			fprintf(stderr, "weirctl: no answer from %s within %d s\n", o->socket, ANSWER_WITHIN_S);
+		else
+			fprintf(stderr, "weirctl: %s: the connection was lost: %s\n", o->socket, strerror(err));
+	} else {
+		status = show(o, &t);
+	}
+	text_free(&t);
+	return status;
+}
+
+static bool wants_json(const struct options *o)
+{
+	for (int i = 0; i < o->words; i++)
+		if (strcmp(o->command[i], "--json") == 0)
+			return true;
+	return o->json;
+}
+
+int main(int argc, char **argv)
+{
+	static char line[ADMIN_LINE + 1];
+	struct options o = {.socket = default_socket()};
+	signal(SIGPIPE, SIG_IGN);
+	int status = read_options(argc, argv, &o);
+	if (status >= 0)
+		return status;
+	if (!o.by)
+		o.by = default_by();
+	if (help_asked(&o))
+		return EXIT_DONE;
+	o.json = wants_json(&o);
+	size_t n = write_line(&o, line);
+	if (!n)
+		return EXIT_USAGE;
+	line[n++] = '\n';
+	int fd = connect_to(o.socket);
+	if (fd < 0)
+		return EXIT_USAGE;
+	status = ask(&o, fd, line, n);
+	close(fd);
+	return status;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "master/crash.h"
+
+#include <errno.h>
+#include <execinfo.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fmt.h"
+#include "master/sanitizer.h"
+
+#define FRAMES 64
+#define STACK (64u << 10)
+
+struct fault {
+	int signal;
+	const char *name;
+	const char *at; /* what the address says, NULL: there is none */
+};
+
+static const struct fault faults[] = {
+#if !WEIR_SANITIZED
+	{SIGSEGV, "SIGSEGV", " at address 0x"},
+	{SIGBUS, "SIGBUS", " at address 0x"},
+	{SIGFPE, "SIGFPE", " at instruction 0x"},
+	{SIGILL, "SIGILL", " at instruction 0x"},
+#endif
+	{SIGABRT, "SIGABRT", NULL},
+};
+
+static const char *process = "weir";
+static char stack[STACK];
+
+static void put(const char *s, size_t n)
+{
+	ssize_t ignored = write(STDERR_FILENO, s, n);
+	(void)ignored;
+}
+
+static size_t append(char *out, size_t n, const char *s)
+{
+	size_t len = strlen(s);
+	memcpy(out + n, s, len);
+	return n + len;
+}
+
+static size_t append_hex(char *out, size_t n, uintptr_t v)
+{
+	int shift = (int)sizeof(v) * 8 - 4;
+	while (shift > 0 && !(v >> shift))
+		shift -= 4;
+	for (; shift >= 0; shift -= 4)
+		out[n++] = "0123456789abcdef"[v >> shift & 15];
+	return n;
+}
+
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	char line[256];
+	void *frame[FRAMES];
+	size_t n = append(line, 0, "weir: ");
+	(void)context;
+	n = append(line, n, process);
+	n = append(line, n, " (pid ");
+	n = (size_t)(fmt_u64(line + n, (uint64_t)getpid()) - line);
+	n = append(line, n, ") dies of ");
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		if (faults[i].signal != sig)
+			continue;
+		n = append(line, n, faults[i].name);
+		if (faults[i].at && info->si_code > 0)
+			n = append_hex(line, append(line, n, faults[i].at), (uintptr_t)info->si_addr);
+	}
+	n = append(line, n, "; backtrace:\n");
+	put(line, n);
+	backtrace_symbols_fd(frame, backtrace(frame, FRAMES), STDERR_FILENO);
+	raise(sig); /* SA_RESETHAND: the default action */
+}
+
+void crash_install(const char *name)
+{
+	void *frame[1];
+	stack_t s = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	struct sigaction act = {.sa_sigaction = on_fault,
+				.sa_flags = (int)(SA_SIGINFO | SA_ONSTACK | SA_RESETHAND)};
+	process = name;
+	backtrace(frame, 1); /* loads what it needs now: it must not when memory is broken */
+	sigemptyset(&act.sa_mask);
+	if (sigaltstack(&s, NULL) < 0)
+		act.sa_flags &= ~SA_ONSTACK;
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigaction(faults[i].signal, &act, NULL);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#include "master/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define FDS_A_CLIENT 2 /* as workers count: the client's, and one to an upstream */
+#define FDS_OWN 64
+
+static bool open_standard(void)
+{
+	int fd;
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO && fcntl(fd, F_SETFD, 0) == 0);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+bool files_tidy(void)
+{
+	if (!open_standard())
+		return false;
+	DIR *d = opendir("/proc/self/fd");
+	if (!d)
+		return true; /* no /proc: what was inherited is what it is */
+	for (struct dirent *e; (e = readdir(d)) != NULL;) {
+		int fd = atoi(e->d_name);
+		if (fd > STDERR_FILENO)
+			fcntl(fd, F_SETFD, FD_CLOEXEC);
+	}
+	closedir(d);
+	return true;
+}
+
+void files_raise_limit(const struct conf *c)
+{
+	rlim_t want = (rlim_t)c->caps.connections * FDS_A_CLIENT + FDS_OWN * 2;
+	struct rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= want)
+		return;
+	struct rlimit all = {want, r.rlim_max > want ? r.rlim_max : want};
+	if (setrlimit(RLIMIT_NOFILE, &all) == 0)
+		return;
+	r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
+	if (setrlimit(RLIMIT_NOFILE, &r) < 0 || getrlimit(RLIMIT_NOFILE, &r) < 0)
+		log_warn("the limit of open files cannot be raised: %s", strerror(errno));
+	rlim_t fit =
+		r.rlim_cur > FDS_OWN * 2 ? (r.rlim_cur - FDS_OWN) / FDS_A_CLIENT : FDS_OWN / FDS_A_CLIENT;
+	if (r.rlim_cur < want)
+		log_warn("caps.connections is lowered from %u to %llu a worker: the limit of open files is "
+			 "%llu, and %llu are "
+			 "wanted (raise it with `ulimit -n`, LimitNOFILE or the task's ulimits)",
+			 c->caps.connections, (unsigned long long)fit, (unsigned long long)r.rlim_cur,
+			 (unsigned long long)want);
+}
+
+static bool write_all(int fd, const char *p, size_t n)
+{
+	while (n) {
+		ssize_t w = write(fd, p, n);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return false;
+		p += w;
+		n -= (size_t)w;
+	}
+	return true;
+}
+
+int files_seal(const void *bytes, size_t n)
+{
+	int fd = memfd_create("weir-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -1;
+	if (write_all(fd, bytes, n) &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0)
+		return fd;
+	int saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+int files_open_log(struct str path, struct problems *p)
+{
+	char z[PATH_MAX];
+	if (path.n >= sizeof(z)) {
+		problems_errno(p, PROBLEM_SYSTEM, ENAMETOOLONG, "log.access: %.60s...", path.p);
+		return -1;
+	}
+	memcpy(z, path.p, path.n);
+	z[path.n] = 0;
+	/* O_NONBLOCK, or a pipe without a reader would hold the master up. */
+	int fd = open(z, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+	if (fd < 0)
+		problems_errno(p, PROBLEM_PATH, errno, "log.access: %s", z);
+	return fd;
+}
+
+bool files_make_folder(const char *path, uid_t uid, gid_t gid, struct problems *p)
+{
+	char folder[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	if (!slash || slash == path || (size_t)(slash - path) >= sizeof(folder))
+		return true;
+	memcpy(folder, path, (size_t)(slash - path));
+	folder[slash - path] = 0;
+	if (access(folder, F_OK) == 0)
+		return true;
+	if (mkdir(folder, 0755) < 0 && errno != EEXIST) {
+		problems_errno(p, PROBLEM_PATH, errno, "folder %s", folder);
+		return false;
+	}
+	if (chmod(folder, 0755) < 0 ||
+	    ((uid != (uid_t)-1 || gid != (gid_t)-1) && chown(folder, uid, gid) < 0)) {
+		problems_errno(p, PROBLEM_PATH, errno, "folder %s", folder);
+		return false;
+	}
+	return true;
+}
