@@ -19,16 +19,21 @@
  */
 static const char MAGIC[8] = "weircnf1";
 
+struct owned {
+	char *p;
+	size_t n;
+};
+
 struct entry {
 	struct entry *next;
 	enum bundle_kind kind;
 	bool ok;
-	struct str name, value; /* value: the content, or why there is none; NULs follow both */
+	struct owned name, value; /* value: the content, or why there is none; NULs follow both */
 };
 
 struct conf_bundle {
 	bool reads; /* from files and the environment; else it only remembers */
-	struct str path, folder;
+	struct owned path, folder;
 	struct entry *first, *last;
 	unsigned entries;
 	unsigned char *bytes; /* what conf_bundle_bytes gave last */
@@ -37,34 +42,35 @@ struct conf_bundle {
 
 /* --- owned texts --- */
 
-static bool copy_str(struct str *out, struct str s)
+static struct str view(struct owned o)
 {
-	char *p = malloc(s.n + 1);
-	if (!p)
+	return (struct str){o.p, o.n};
+}
+
+static bool copy_str(struct owned *out, struct str s)
+{
+	out->p = malloc(s.n + 1);
+	if (!out->p)
 		return false;
 	if (s.n)
-		memcpy(p, s.p, s.n);
-	p[s.n] = '\0';
-	*out = (struct str){p, s.n};
+		memcpy(out->p, s.p, s.n);
+	out->p[s.n] = '\0';
+	out->n = s.n;
 	return true;
 }
 
-static void wipe_str(struct str *s)
+static void wipe(struct owned *o)
 {
-	union {
-		const char *c;
-		void *v;
-	} p = {s->p};
-	if (p.v)
-		explicit_bzero(p.v, s->n);
-	free(p.v);
-	*s = STR_NONE;
+	if (o->p)
+		explicit_bzero(o->p, o->n);
+	free(o->p);
+	*o = (struct owned){NULL, 0};
 }
 
 static void free_entry(struct entry *e)
 {
-	wipe_str(&e->name);
-	wipe_str(&e->value);
+	wipe(&e->name);
+	wipe(&e->value);
 	free(e);
 }
 
@@ -123,7 +129,7 @@ static bool find_folder(struct conf_bundle *b)
 }
 
 /* NULL: read, *out is the caller's to wipe. Else why not. */
-static const char *read_fd(int fd, struct str *out)
+static const char *read_fd(int fd, struct owned *out)
 {
 	struct stat st;
 	char *buf;
@@ -151,11 +157,11 @@ static const char *read_fd(int fd, struct str *out)
 			break;
 		n += (size_t)got;
 	}
-	*out = (struct str){buf, n};
+	*out = (struct owned){buf, n};
 	return NULL;
 }
 
-static const char *read_file(const char *path, struct str *out)
+static const char *read_file(const char *path, struct owned *out)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
@@ -167,7 +173,7 @@ static const char *read_file(const char *path, struct str *out)
 
 static struct entry *read_entry(struct conf_bundle *b, enum bundle_kind kind, struct str name)
 {
-	struct str content = STR_NONE;
+	struct owned content = {NULL, 0};
 	const char *why = NULL, *env;
 	char cpus[FMT_U64_MAX];
 	struct entry *e;
@@ -176,8 +182,8 @@ static struct entry *read_entry(struct conf_bundle *b, enum bundle_kind kind, st
 	case BUNDLE_CONFIG:
 	case BUNDLE_FILE:
 		why = read_file(kind == BUNDLE_CONFIG ? b->path.p : name.p, &content);
-		e = add_entry(b, kind, !why, name, why ? str_of(why) : content);
-		wipe_str(&content);
+		e = add_entry(b, kind, !why, name, why ? str_of(why) : view(content));
+		wipe(&content);
 		return e;
 	case BUNDLE_ENV:
 		env = getenv(name.p);
@@ -191,7 +197,7 @@ static struct entry *read_entry(struct conf_bundle *b, enum bundle_kind kind, st
 static struct entry *find_entry(struct conf_bundle *b, enum bundle_kind kind, struct str name)
 {
 	for (struct entry *e = b->first; e; e = e->next)
-		if (e->kind == kind && str_eq(e->name, name))
+		if (e->kind == kind && str_eq(view(e->name), name))
 			return e;
 	return NULL;
 }
@@ -200,7 +206,7 @@ bool bundle_get(struct conf_bundle *b, enum bundle_kind kind, struct str name, s
 		const char **why)
 {
 	struct entry *e = find_entry(b, kind, name);
-	struct str own;
+	struct owned own;
 
 	if (!e && !b->reads) {
 		*why = "not among what was handed over";
@@ -211,26 +217,26 @@ bool bundle_get(struct conf_bundle *b, enum bundle_kind kind, struct str name, s
 		return false;
 	}
 	if (!e && copy_str(&own, name)) { /* with the NUL that open and getenv want */
-		e = read_entry(b, kind, own);
-		wipe_str(&own);
+		e = read_entry(b, kind, view(own));
+		wipe(&own);
 	}
 	if (!e) {
 		*why = strerror(ENOMEM);
 		return false;
 	}
-	*value = e->ok ? e->value : STR_NONE;
+	*value = e->ok ? view(e->value) : STR_NONE;
 	*why = e->ok ? NULL : e->value.p;
 	return e->ok;
 }
 
 struct str bundle_path(const struct conf_bundle *b)
 {
-	return b->path;
+	return view(b->path);
 }
 
 struct str bundle_folder(const struct conf_bundle *b)
 {
-	return b->folder;
+	return view(b->folder);
 }
 
 struct conf_bundle *conf_bundle_new(const char *config_path)
@@ -256,8 +262,8 @@ void conf_bundle_free(struct conf_bundle *b)
 		free_entry(e);
 	}
 	drop_bytes(b);
-	wipe_str(&b->path);
-	wipe_str(&b->folder);
+	wipe(&b->path);
+	wipe(&b->folder);
 	free(b);
 }
 
@@ -279,21 +285,21 @@ static unsigned char *put_text(unsigned char *p, struct str s)
 
 const void *conf_bundle_bytes(struct conf_bundle *b, size_t *n)
 {
-	size_t size = sizeof(MAGIC) + text_bytes(b->path) + text_bytes(b->folder);
+	size_t size = sizeof(MAGIC) + text_bytes(view(b->path)) + text_bytes(view(b->folder));
 	for (const struct entry *e = b->first; e; e = e->next)
-		size += 2 + text_bytes(e->name) + text_bytes(e->value);
+		size += 2 + text_bytes(view(e->name)) + text_bytes(view(e->value));
 	drop_bytes(b);
 	b->bytes = malloc(size);
 	if (!b->bytes)
 		return NULL;
 	b->bytes_n = size;
 	memcpy(b->bytes, MAGIC, sizeof(MAGIC));
-	unsigned char *p = put_text(b->bytes + sizeof(MAGIC), b->path);
-	p = put_text(p, b->folder);
+	unsigned char *p = put_text(b->bytes + sizeof(MAGIC), view(b->path));
+	p = put_text(p, view(b->folder));
 	for (const struct entry *e = b->first; e; e = e->next) {
 		*p++ = (unsigned char)e->kind;
 		*p++ = e->ok;
-		p = put_text(put_text(p, e->name), e->value);
+		p = put_text(put_text(p, view(e->name)), view(e->value));
 	}
 	*n = size;
 	return b->bytes;

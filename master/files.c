@@ -112,24 +112,17 @@ int files_open_log(struct str path, struct problems *p)
 	return fd;
 }
 
-bool files_make_folder(const char *path, uid_t uid, gid_t gid, struct problems *p)
+int files_make_folder(const char *path)
 {
 	char folder[PATH_MAX];
 	const char *slash = strrchr(path, '/');
 	if (!slash || slash == path || (size_t)(slash - path) >= sizeof(folder))
-		return true;
+		return 0;
 	memcpy(folder, path, (size_t)(slash - path));
 	folder[slash - path] = 0;
 	if (access(folder, F_OK) == 0)
-		return true;
-	if (mkdir(folder, 0755) < 0 && errno != EEXIST) {
-		problems_errno(p, PROBLEM_PATH, errno, "folder %s", folder);
-		return false;
-	}
-	if (chmod(folder, 0755) < 0 ||
-	    ((uid != (uid_t)-1 || gid != (gid_t)-1) && chown(folder, uid, gid) < 0)) {
-		problems_errno(p, PROBLEM_PATH, errno, "folder %s", folder);
-		return false;
-	}
-	return true;
+		return 0;
+	if (mkdir(folder, 0755) < 0)
+		return errno == EEXIST ? 0 : errno;
+	return chmod(folder, 0755) < 0 ? errno : 0; /* whatever the umask was */
 }

@@ -28,8 +28,7 @@ int files_seal(const void *bytes, size_t n);
 /* The access log, opened to append and made when missing (0640). -1: told in problems. */
 int files_open_log(struct str path, struct problems *);
 
-/* Makes the folder that the path lies in, when it is missing (0755, one level), owned by `uid` and `gid` (-1:
- * as is). */
-bool files_make_folder(const char *path, uid_t uid, gid_t gid, struct problems *);
+/* Makes the folder that the path lies in, when it is missing: one level, 0755. 0 or an errno. */
+int files_make_folder(const char *path);
 
 #endif

@@ -50,20 +50,23 @@ static struct question choose(const struct conf *c)
  * IPv6. */
 static bool to_loopback(struct sockaddr_storage *sa, bool second)
 {
-	struct sockaddr_in *v4 = (void *)sa;
-	struct sockaddr_in6 *v6 = (void *)sa;
-	if (sa->ss_family == AF_INET && v4->sin_addr.s_addr == htonl(INADDR_ANY)) {
-		v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	static const unsigned char any[16], mapped[16] = {[10] = 0xff, 0xff, 127, 0, 0, 1};
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+	memcpy(&v4, sa, sizeof(v4));
+	memcpy(&v6, sa, sizeof(v6));
+	if (sa->ss_family == AF_INET && v4.sin_addr.s_addr == htonl(INADDR_ANY)) {
+		v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		memcpy(sa, &v4, sizeof(v4));
 		return !second;
 	}
-	if (sa->ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr)) {
-		static const unsigned char mapped[16] = {[10] = 0xff, 0xff, 127, 0, 0, 1};
-		v6->sin6_addr = in6addr_loopback;
-		if (second)
-			memcpy(&v6->sin6_addr, mapped, sizeof(mapped));
-		return true;
-	}
-	return !second;
+	if (sa->ss_family != AF_INET6 || memcmp(&v6.sin6_addr, any, sizeof(any)) != 0)
+		return !second;
+	v6.sin6_addr = in6addr_loopback;
+	if (second)
+		memcpy(&v6.sin6_addr, mapped, sizeof(mapped));
+	memcpy(sa, &v6, sizeof(v6));
+	return true;
 }
 
 /* --- asking --- */

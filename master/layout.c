@@ -14,9 +14,9 @@
 #define CLIENT_BYTES 212 /* see ratelimit/table.h */
 
 /*
- * With the memory store a third goes to the entries and the rest to the logs: 64 MB hold 105,000 clients, or 7,600 that
- * have used up 1,000. With Redis the logs serve only while it is away, and get a quarter. Where one part is used up the
- * table makes room by itself, and never opens the gate.
+ * With the memory store a third goes to the entries and the rest to the logs: 64 MB hold 105,000 clients, or
+ * 7,600 that have used up 1,000. With Redis the logs serve only while it is away, and get a quarter. Where
+ * one part is used up the table makes room by itself, and never opens the gate.
  */
 struct table_size layout_table(const struct conf_rate_limit *c)
 {

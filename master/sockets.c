@@ -31,26 +31,40 @@ struct want {
 
 /* --- addresses --- */
 
+/* Copied out, not cast: a compiler may take the types of socket addresses for things that never overlap. */
+static struct sockaddr_in as_v4(const struct sockaddr_storage *sa)
+{
+	struct sockaddr_in v4;
+	memcpy(&v4, sa, sizeof(v4));
+	return v4;
+}
+
+static struct sockaddr_in6 as_v6(const struct sockaddr_storage *sa)
+{
+	struct sockaddr_in6 v6;
+	memcpy(&v6, sa, sizeof(v6));
+	return v6;
+}
+
 static in_port_t port_of(const struct sockaddr_storage *sa)
 {
 	if (sa->ss_family == AF_INET)
-		return ((const struct sockaddr_in *)(const void *)sa)->sin_port;
-	if (sa->ss_family == AF_INET6)
-		return ((const struct sockaddr_in6 *)(const void *)sa)->sin6_port;
-	return 0;
+		return as_v4(sa).sin_port;
+	return sa->ss_family == AF_INET6 ? as_v6(sa).sin6_port : 0;
 }
 
 static bool is_any(const struct sockaddr_storage *sa)
 {
+	static const struct in6_addr any;
 	if (sa->ss_family == AF_INET)
-		return ((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr == htonl(INADDR_ANY);
-	return sa->ss_family == AF_INET6 &&
-	       IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr);
+		return as_v4(sa).sin_addr.s_addr == htonl(INADDR_ANY);
+	struct sockaddr_in6 v6 = as_v6(sa);
+	return sa->ss_family == AF_INET6 && memcmp(&v6.sin6_addr, &any, sizeof(any)) == 0;
 }
 
 static const char *path_of(const struct sockaddr_storage *sa)
 {
-	return ((const struct sockaddr_un *)(const void *)sa)->sun_path;
+	return (const char *)sa + offsetof(struct sockaddr_un, sun_path);
 }
 
 static bool same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
@@ -59,14 +73,11 @@ static bool same_address(const struct sockaddr_storage *a, const struct sockaddr
 		return false;
 	if (a->ss_family == AF_UNIX)
 		return strcmp(path_of(a), path_of(b)) == 0;
-	if (port_of(a) != port_of(b))
-		return false;
 	if (a->ss_family == AF_INET)
-		return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr ==
-		       ((const struct sockaddr_in *)(const void *)b)->sin_addr.s_addr;
-	const struct sockaddr_in6 *x = (const void *)a, *y = (const void *)b;
-	return memcmp(&x->sin6_addr, &y->sin6_addr, sizeof(x->sin6_addr)) == 0 &&
-	       x->sin6_scope_id == y->sin6_scope_id;
+		return port_of(a) == port_of(b) && as_v4(a).sin_addr.s_addr == as_v4(b).sin_addr.s_addr;
+	struct sockaddr_in6 x = as_v6(a), y = as_v6(b);
+	return x.sin6_port == y.sin6_port && memcmp(&x.sin6_addr, &y.sin6_addr, sizeof(x.sin6_addr)) == 0 &&
+	       x.sin6_scope_id == y.sin6_scope_id;
 }
 
 static struct socket_set *find(const struct sockets *s, enum socket_use use,
@@ -92,12 +103,12 @@ static bool is_ours(const struct sockets *s, const struct sockaddr_storage *sa)
 
 static bool unix_address(struct str path, struct sockaddr_storage *out, socklen_t *len)
 {
-	struct sockaddr_un *un = (void *)out;
-	memset(out, 0, sizeof(*out));
-	if (path.n >= sizeof(un->sun_path))
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	if (path.n >= sizeof(un.sun_path))
 		return false;
-	un->sun_family = AF_UNIX;
-	memcpy(un->sun_path, path.p, path.n);
+	memcpy(un.sun_path, path.p, path.n);
+	memset(out, 0, sizeof(*out));
+	memcpy(out, &un, sizeof(un));
 	*len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.n + 1);
 	return true;
 }
@@ -232,9 +243,9 @@ static bool open_unix(struct socket_set *set, const struct want *w, const struct
 {
 	const char *path = path_of(w->sa);
 	struct stat st;
-	if (!files_make_folder(path, o->uid, o->gid, p))
-		return false;
-	int err = clear_path(w);
+	int err = files_make_folder(path);
+	if (!err)
+		err = clear_path(w);
 	int fd = err ? -1 : listening(bind_path(w, o));
 	if (fd < 0) {
 		problems_errno(p, PROBLEM_PATH, err ? err : errno, "%s: %s", w->key, path);

@@ -68,6 +68,7 @@ struct redis_conn {
 };
 
 static void connect_next(struct redis_conn *c, const char *because);
+static void read_on(struct redis_conn *c);
 
 /* States */
 
@@ -301,6 +302,17 @@ bool redis_conn_send(struct redis_conn *c, struct redis_call *call, unsigned arg
 	return c->state == REDIS_CONN_READY && put(c, call, argc, argv);
 }
 
+/* Answers that came before the connection broke are still answers, so they are read first. */
+static void write_failed(struct redis_conn *c)
+{
+	uint32_t session = c->session;
+	int err = c->stream.err;
+	buf_drop(&c->out);
+	read_on(c);
+	if (c->session == session)
+		fail(c, REDIS_CLOSED, strerror(err));
+}
+
 void redis_conn_flush(struct redis_conn *c)
 {
 	while (buf_len(&c->out) && c->stream.can_write) {
@@ -308,7 +320,7 @@ void redis_conn_flush(struct redis_conn *c)
 		if (n == STREAM_AGAIN)
 			return;
 		if (n == STREAM_ERROR) {
-			fail(c, REDIS_CLOSED, strerror(c->stream.err));
+			write_failed(c);
 			return;
 		}
 		buf_consume(&c->out, (size_t)n);

@@ -15,6 +15,7 @@ def pytest_configure(config):
     util.become_subreaper()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
     """Nothing may outlive the run: what does is named, ended, and makes the run fail."""
     left = util.children(os.getpid())

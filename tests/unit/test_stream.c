@@ -398,6 +398,23 @@ static void a_reset_behind_data_that_was_read_is_told(void **state)
 	assert_int_equal(stream_read(&e.s, &byte, 1), STREAM_ERROR);
 }
 
+/* The one thing that libevent's flags cannot tell; see the header. */
+static void a_reset_in_one_edge_with_data_is_seen_by_a_read_on_trial(void **state)
+{
+	char byte;
+	(void)state;
+	open_tcp(&e);
+	assert_int_equal(stream_write(&e.s, "unread", 6), 6);
+	assert_int_equal(poll(&(struct pollfd){.fd = e.peer, .events = POLLIN}, 1, 10000), 1);
+	peer_sends(&e, "part");
+	peer_closes(&e);
+	arrived(&e, POLLHUP);
+	run_until(e_is_ready);
+	reads(&e, "part");
+	assert_int_equal(stream_read(&e.s, &byte, 1), STREAM_ERROR);
+	assert_int_equal(e.s.err, ECONNRESET);
+}
+
 static void a_write_that_fails_leaves_the_last_words_to_be_read(void **state)
 {
 	(void)state;
@@ -490,13 +507,17 @@ static void a_connection_that_is_made_can_be_written_and_then_read(void **state)
 	reads(&e, "ho");
 }
 
+static void silent(int severity, const char *text)
+{
+	(void)severity, (void)text;
+}
+
 static void an_unknown_descriptor_is_refused(void **state)
 {
 	(void)state;
 	int fd = dup(0);
 	close(fd);
-	event_enable_debug_logging(EVENT_DBG_NONE);
-	event_set_log_callback((event_log_cb)(void (*)(void))nothing);
+	event_set_log_callback(silent);
 	assert_false(stream_open(&e.s, &loop, fd, on_ready));
 	event_set_log_callback(NULL);
 	assert_false(stream_is_open(&e.s));
@@ -591,6 +612,7 @@ int main(void)
 		IN_LOOP(all_bytes_arrive_in_order_through_a_stream_that_is_full_again_and_again),
 		IN_LOOP(a_reset_is_an_error_once_and_then_nothing_is_ready),
 		IN_LOOP(a_reset_behind_data_that_was_read_is_told),
+		IN_LOOP(a_reset_in_one_edge_with_data_is_seen_by_a_read_on_trial),
 		IN_LOOP(a_write_that_fails_leaves_the_last_words_to_be_read),
 		IN_LOOP(a_connection_that_is_refused_is_told_by_ready),
 		IN_LOOP(a_connection_that_fails_at_once_leaves_nothing_open),
