@@ -53,6 +53,8 @@ struct board {
 	_Atomic int64_t fleet_us;     /* control: when it was */
 	_Atomic uint32_t limits_generation; /* control: counts lifts begun, ended and forgivings; older answers are void */
 
+	_Atomic uint32_t unnamed_said; /* workers: the generation that has warned of clients without a name */
+
 	struct proc proc[PROC_MAX];
 };
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/ring.h"
 #include "base/str.h"
 
@@ -37,28 +38,16 @@ bool log_level_parse(const char *name, enum log_level *l)
 	return false;
 }
 
-static size_t escaped(char *out, size_t cap, const char *in)
-{
-	size_t n = 0;
-	for (; *in && n + 7 < cap; in++) {
-		unsigned char c = (unsigned char)*in;
-		if (c == '"' || c == '\\')
-			out[n++] = '\\', out[n++] = (char)c;
-		else if (c < 0x20 || c >= 0x7f)
-			n += (size_t)snprintf(out + n, cap - n, "\\u%04x", c);
-		else
-			out[n++] = (char)c;
-	}
-	out[n] = 0;
-	return n;
-}
-
-/* Terminals obey control bytes, so they are shown and not sent. */
+/* Terminals obey control characters, those of UTF-8's second block too (C2 80 to C2 9F), so they become blanks. */
 static void printable(char *s)
 {
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)s[0], next = (unsigned char)s[1];
+		if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+			s[0] = s[1] = ' ';
+		else if (c < 0x20 || c == 0x7f)
 			*s = ' ';
+	}
 }
 
 static size_t lay_out(char *out, size_t cap, enum log_level level, char *msg)
@@ -72,7 +61,7 @@ static size_t lay_out(char *out, size_t cap, enum log_level level, char *msg)
 	snprintf(when + n, sizeof(when) - n, ".%03dZ", (int)(now / 1000 % 1000));
 	int len;
 	if (setup.json) {
-		escaped(body, sizeof(body), msg);
+		*json_escape(body, body + sizeof(body) - 1, str_of(msg)) = 0;
 		len = snprintf(out, cap, "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"message\":\"%s\"}\n",
 			       when, level_names[level], setup.process, (int)getpid(), body);
 	} else {

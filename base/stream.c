@@ -12,7 +12,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	struct stream *s = arg;
 	loop_wake(s->loop);
 	if (what & (EV_READ | EV_CLOSED))
-		s->can_read = true;
+		s->can_read = s->unsure = true;
 	if (what & EV_WRITE)
 		s->can_write = true;
 	if (what & EV_CLOSED)
@@ -27,7 +27,7 @@ bool stream_open(struct stream *s, struct loop *l, int fd, void (*ready)(struct 
 	s->fd = fd;
 	s->err = 0;
 	s->can_read = s->can_write = true; /* told otherwise by the first call that finds nothing */
-	s->connecting = s->peer_closed = s->eof = false;
+	s->connecting = s->peer_closed = s->eof = s->unsure = false;
 	event_assign(&s->event, l->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, s);
 	if (event_add(&s->event, NULL) == 0)
 		return true;
@@ -94,6 +94,7 @@ ssize_t stream_read(struct stream *s, void *to, size_t n)
 			s->can_read = false;
 		return got;
 	}
+	s->unsure = false;
 	if (got < 0)
 		return failed(s, &s->can_read);
 	s->eof = s->peer_closed = true;

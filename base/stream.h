@@ -32,6 +32,7 @@ struct stream {
 	int fd; /* -1: closed */
 	int err;
 	bool can_read;
+	bool unsure; /* the last edge may have brought a reset behind its data: see stream_may_read */
 	bool can_write;
 	bool connecting;  /* no event came since connect */
 	bool peer_closed; /* the peer has sent FIN, or a write failed: reading comes to an end. Half-close can't be told */
@@ -53,6 +54,17 @@ bool stream_connect(struct stream *, struct loop *, const struct sockaddr *, soc
 
 /* After the first ready of a connecting stream: 0 when connected, else the errno. Clears `connecting`. */
 int stream_connected(struct stream *);
+
+/*
+ * For who needs more bytes to go on: is it worth a try? Libevent tells a reset as mere readiness, so after a short read
+ * one more is tried, once an edge. Where a message is complete can_read is enough, and costs no call.
+ */
+static inline bool stream_may_read(struct stream *s)
+{
+	bool may = s->can_read || s->unsure;
+	s->unsure = false;
+	return may;
+}
 
 /* > 0: bytes; 0: end of stream; STREAM_AGAIN; STREAM_ERROR. n must not be 0. */
 ssize_t stream_read(struct stream *, void *, size_t n);

@@ -10,6 +10,9 @@
  * children's only remembers. Both loads see the same bytes and give the same conf, the same hash and the same
  * numbering of sites, upstreams and policies.
  *
+ * Relative paths in a config (file:PATH, sockets, logs) start at the config file's folder, and are absolute
+ * in here.
+ *
  * Errors and warnings are rows with file, line and column, all shown at once. No function here blocks on a
  * network.
  */

@@ -138,7 +138,7 @@ static struct str shown_url(struct load *l, const struct redis_url *u)
 {
 	if (u->is_unix)
 		return arena_fmt(l->keep, "unix://%.*s?db=%u", (int)u->host.n, u->host.p, u->db);
-	bool v6 = memchr(u->host.p, ':', u->host.n) != NULL;
+	bool v6 = u->host.n && memchr(u->host.p, ':', u->host.n) != NULL;
 	return arena_fmt(l->keep, "redis://%s%.*s%s:%u/%u", v6 ? "[" : "", (int)u->host.n, u->host.p,
 			 v6 ? "]" : "", u->port, u->db);
 }

@@ -26,8 +26,8 @@ struct admin {
 };
 
 /*
- *   READING --- the line is complete ---> WAITING --- its handler answers ---> ANSWERING --- all sent ---> closed
- *      any: the peer is gone, or ADMIN_IDLE_US are over (not while WAITING) ---> closed
+ *   READING --- the line is complete ---> WAITING --- its handler answers ---> ANSWERING --- all sent --->
+ * closed any: the peer is gone, or ADMIN_IDLE_US are over (not while WAITING) ---> closed
  */
 enum admin_state { ADMIN_READING, ADMIN_WAITING, ADMIN_ANSWERING };
 
@@ -71,7 +71,8 @@ static void on_idle(struct timeout *t)
 	close_client(list_entry(t, struct admin_client, timeout));
 }
 
-/* Bytes after the line are of no use, but a close with some unread would turn the answer's end into a reset. */
+/* Bytes after the line are of no use, but a close with some unread would turn the answer's end into a reset.
+ */
 static void drop_input(struct admin_client *k)
 {
 	char junk[4096];

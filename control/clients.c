@@ -52,8 +52,8 @@ void clients_top_text(const struct control *c, unsigned n, struct text *t)
 	text_add(t, "CLIENT\tPOLICY\tUSED\tLIMIT\tWINDOW\tREFUSED\n");
 	for (unsigned i = 0; i < count; i++) {
 		client_text(control_conf(c), &r[i].client, client);
-		text_add(t, "%s\t%s\t%u\t%u\t%s\t%u\n", client, policy_name(control_conf(c), r[i].policy_key), r[i].used,
-			 r[i].limit, units_duration(window, r[i].window_us), r[i].refused);
+		text_add(t, "%s\t%s\t%u\t%u\t%s\t%u\n", client, policy_name(control_conf(c), r[i].policy_key),
+			 r[i].used, r[i].limit, units_duration(window, r[i].window_us), r[i].refused);
 	}
 	text_align(t, mark);
 }
@@ -110,8 +110,8 @@ static void peek_window(struct clients_peek *p, unsigned i)
 {
 	unsigned granted, refused, shadow;
 	for (int n = 0; p->control->table && n < BUSY_TRIES; n++)
-		if (table_peek(p->control->table, &p->client, &p->ask[i], 1, 1, p->control->loop.now, &granted,
-			       &p->state[i], &refused, &shadow) == TABLE_OK)
+		if (table_peek(p->control->table, &p->client, &p->ask[i], 1, 1, p->control->loop.now,
+			       &granted, &p->state[i], &refused, &shadow) == TABLE_OK)
 			return;
 }
 
@@ -122,8 +122,8 @@ static void peek_said(struct clients_peek *p, unsigned i)
 	usec_t refuse_until = 0, said_at = 0, now = p->control->loop.now;
 	uint32_t generation = atomic_load(&board()->limits_generation);
 	for (int n = 0; p->control->table && n < BUSY_TRIES; n++)
-		if (table_said_get(p->control->table, &p->client, &p->ask[i], now, generation, &refuse_until, &said,
-				   &said_at) == TABLE_OK)
+		if (table_said_get(p->control->table, &p->client, &p->ask[i], now, generation, &refuse_until,
+				   &said, &said_at) == TABLE_OK)
 			break;
 	if (said_at && said.used > p->state[i].used)
 		p->state[i] = said;
@@ -199,7 +199,8 @@ static void on_wiped(struct redis_call *call, const struct redis_reply *r)
 	w->done(w, r->kind == REDIS_INTEGER);
 }
 
-bool clients_wipe(struct control *c, const struct conf *conf, const struct client_id *client, struct clients_wipe *w)
+bool clients_wipe(struct control *c, const struct conf *conf, const struct client_id *client,
+		  struct clients_wipe *w)
 {
 	struct redis_conn *conn = fleet_redis(c->fleet);
 	struct str prefix = conf->rate_limit.server.prefix;
@@ -213,7 +214,8 @@ bool clients_wipe(struct control *c, const struct conf *conf, const struct clien
 		for (unsigned i = 0; i < n; i++) {
 			char *key = keys + i * room;
 			argv[i + 1] = (struct str){
-				key, redis_script_key(key, prefix, &conf->rate_limit.policy[i].policy, client)};
+				key,
+				redis_script_key(key, prefix, &conf->rate_limit.policy[i].policy, client)};
 		}
 		w->call.done = on_wiped;
 		sent = n > 0 && redis_conn_send(conn, &w->call, n + 1, argv);

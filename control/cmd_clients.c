@@ -162,9 +162,11 @@ static void answer_forgiven(struct request *r, const char *client, bool shared)
 		return;
 	}
 	if (shared)
-		text_add(&r->out, "forgave %s in the store and on %u weir%s\n", client, live, live == 1 ? "" : "s");
+		text_add(&r->out, "forgave %s in the store and on %u weir%s\n", client, live,
+			 live == 1 ? "" : "s");
 	else if (redis)
-		text_add(&r->out, "forgave %s on this weir only: the store is away; do it again when it is back\n",
+		text_add(&r->out,
+			 "forgave %s on this weir only: the store is away; do it again when it is back\n",
 			 client);
 	else
 		text_add(&r->out, "forgave %s\n", client);
@@ -186,7 +188,8 @@ static void on_wiped(struct clients_wipe *w, bool well)
 	finish_forgive(list_entry(w, struct forgive, wipe), well);
 }
 
-/* The store first: what it answers after that is of the cleared window, and what it answered before is voided. */
+/* The store first: what it answers after that is of the cleared window, and what it answered before is
+ * voided. */
 void cmd_clients_forgive(struct request *r)
 {
 	struct addr a;

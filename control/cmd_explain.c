@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* explain: the way of a request down the data plane's own decisions, and where its client stands; spends nothing */
+/* explain: the way of a request down the data plane's own decisions, and where its client stands; spends
+ * nothing */
 #include "control/cmd.h"
 
 #include <stdio.h>
@@ -85,7 +86,8 @@ static bool take_args(struct explain *x)
 	}
 	while ((given = command_next(&r->line, "--header", &at)))
 		if (!take_header(x, given)) {
-			request_refuse(r, "--header %s: expected 'NAME: VALUE', %d at most", given, HEADERS_MOST);
+			request_refuse(r, "--header %s: expected 'NAME: VALUE', %d at most", given,
+				       HEADERS_MOST);
 			return false;
 		}
 	given = command_value(&r->line, "METHOD");
@@ -144,7 +146,8 @@ static void name_networks(const struct conf *conf, const struct netmask *rule, c
 	for (unsigned i = 0; nets && i < conf->networks; i++) {
 		int list = conf->network[i].list;
 		if (netmask_has(rule, list) && netmask_has(nets, list))
-			text_add(t, "%s%.*s", n++ ? ", " : "", (int)conf->network[i].name.n, conf->network[i].name.p);
+			text_add(t, "%s%.*s", n++ ? ", " : "", (int)conf->network[i].name.n,
+				 conf->network[i].name.p);
 	}
 	if (!n && nets && netmask_any(rule, nets))
 		text_add(t, "an address range of the rule");
@@ -185,7 +188,8 @@ static void say_access(struct explain *x)
 		text_add(&t, "this place is guarded, and the trusted peer named no client");
 		break;
 	case DECISION_UNREADABLE:
-		text_add(&t, "the path cannot be read for the site's path rules: %s", d->why ? d->why : "malformed");
+		text_add(&t, "the path cannot be read for the site's path rules: %s",
+			 d->why ? d->why : "malformed");
 		break;
 	}
 	snprintf(x->access, sizeof(x->access), "%s", t.n ? t.p : "");
@@ -212,8 +216,8 @@ static void decide_all(struct explain *x)
 		return;
 	}
 	if (x->nets)
-		x->lift = lifts_match(x->request->control->lifts, x->request->control->loop.now, x->who.addr.b,
-				      x->site->name, x->lift_id);
+		x->lift = lifts_match(x->request->control->lifts, x->request->control->loop.now,
+				      x->who.addr.b, x->site->name, x->lift_id);
 	if (!x->decision.exempt && x->nets)
 		x->peek.asks = x->decision.asks;
 }
@@ -230,7 +234,8 @@ static void judge(struct explain *x)
 	else if (!x->peek.asks)
 		snprintf(x->why, sizeof(x->why), "passes: no policy holds it");
 	else if (x->lift == LIFT_FULL)
-		snprintf(x->why, sizeof(x->why), "passes: the limits are lifted for it (lift %s)", x->lift_id);
+		snprintf(x->why, sizeof(x->why), "passes: the limits are lifted for it (lift %s)",
+			 x->lift_id);
 	else
 		snprintf(x->why, sizeof(x->why), "passes: every policy has room");
 	if (x->decision.exempt || x->lift == LIFT_FULL)
@@ -242,8 +247,9 @@ static void judge(struct explain *x)
 		bool shadow = p->shadow || x->lift == LIFT_SHADOW;
 		if (!shadow)
 			x->status = 429;
-		snprintf(x->why, sizeof(x->why), shadow ? "passes: policy %s is full, but in shadow"
-							: "policy %s is full; the next slot frees in %s",
+		snprintf(x->why, sizeof(x->why),
+			 shadow ? "passes: policy %s is full, but in shadow"
+				: "policy %s is full; the next slot frees in %s",
 			 p->name, units_duration(retry, x->state[i].retry_after_us));
 		if (!shadow)
 			return;
@@ -269,7 +275,8 @@ static void networks_words(const struct explain *x, struct text *t)
 	unsigned n = 0;
 	for (unsigned i = 0; x->nets && i < conf->networks; i++)
 		if (netmask_has(x->nets, conf->network[i].list))
-			text_add(t, "%s%.*s", n++ ? ", " : "", (int)conf->network[i].name.n, conf->network[i].name.p);
+			text_add(t, "%s%.*s", n++ ? ", " : "", (int)conf->network[i].name.n,
+				 conf->network[i].name.p);
 	if (!n)
 		text_add(t, "none");
 }
@@ -289,8 +296,8 @@ static void answer_text(struct explain *x, struct text *t)
 	networks_words(x, t);
 	text_add(t, "\nhost\t%.*s\n", (int)x->host.n, x->host.p);
 	if (s)
-		text_add(t, "site\t%.*s, upstream %.*s\n", (int)s->name.n, s->name.p, (int)s->upstream->name.n,
-			 s->upstream->name.p);
+		text_add(t, "site\t%.*s, upstream %.*s\n", (int)s->name.n, s->name.p,
+			 (int)s->upstream->name.n, s->upstream->name.p);
 	if (x->access[0])
 		text_add(t, "access\t%s\n", x->access);
 	if (s && x->decision.kind == DECISION_PASS) {
@@ -392,7 +399,8 @@ void cmd_explain(struct request *r)
 		return;
 	}
 	find_client(x);
-	x->peek = (struct clients_peek){.control = r->control, .ask = x->decision.ask, .state = x->state, .done = on_peeked};
+	x->peek = (struct clients_peek){
+		.control = r->control, .ask = x->decision.ask, .state = x->state, .done = on_peeked};
 	x->peek.client = clients_id(request_conf(r), x->who.addr);
 	decide_all(x);
 	clients_peek(&x->peek);

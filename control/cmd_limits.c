@@ -53,7 +53,8 @@ static bool take_time(struct request *r, struct lift *l)
 	else if (time <= 0)
 		request_refuse(r, "--for %s: must be above 0", given);
 	else if (time > most)
-		request_refuse(r, "--for %s: must be at most %s (rate_limit.max_lift)", given, scalar_show_duration(text, most));
+		request_refuse(r, "--for %s: must be at most %s (rate_limit.max_lift)", given,
+			       scalar_show_duration(text, most));
 	else
 		l->until = r->control->loop.now + time;
 	return l->until != 0;
@@ -105,7 +106,8 @@ static bool take_site(struct request *r, struct lift *l, const char *given)
 	if (!site) {
 		struct str near = hosts_nearest(request_conf(r), given);
 		request_refuse(r, "--site %s: no such site in the config%s%.*s%s", given,
-			       near.n ? " (did you mean " : "", (int)near.n, near.n ? near.p : "", near.n ? "?)" : "");
+			       near.n ? " (did you mean " : "", (int)near.n, near.n ? near.p : "",
+			       near.n ? "?)" : "");
 		return false;
 	}
 	if (has_site(l, site->name))
@@ -142,7 +144,8 @@ static bool check_scope(struct request *r, const struct lift *l)
 
 static bool take_lift(struct request *r, struct lift *l)
 {
-	if (!take_time(r, l) || !take_reason(r, l) || !take_clients(r, l) || !take_sites(r, l) || !check_scope(r, l))
+	if (!take_time(r, l) || !take_reason(r, l) || !take_clients(r, l) || !take_sites(r, l) ||
+	    !check_scope(r, l))
 		return false;
 	l->shadow = command_value(&r->line, "--shadow");
 	l->uid = r->uid;
@@ -182,7 +185,7 @@ static void lift_json(struct request *r, const struct lift *l, const struct flee
 static const char *alone_because(const struct control *c)
 {
 	return fleet_state(c->fleet) == FLEET_ALONE ? "the store is memory"
-						     : "the store is away; it spreads when it is back";
+						    : "the store is away; it spreads when it is back";
 }
 
 static void on_lifted(struct fleet_wait *w, const struct fleet_outcome *o)
@@ -197,8 +200,8 @@ static void on_lifted(struct fleet_wait *w, const struct fleet_outcome *o)
 	} else {
 		const char *what = l->shadow ? "lifted in shadow" : "lifted";
 		if (fleet_state(r->control->fleet) == FLEET_ALONE || o->shared)
-			text_add(&r->out, "%s on %u of %u weirs until %s (id %s)\n", what, o->done, o->live, until,
-				 l->id);
+			text_add(&r->out, "%s on %u of %u weirs until %s (id %s)\n", what, o->done, o->live,
+				 until, l->id);
 		else
 			text_add(&r->out, "%s on this weir only until %s (id %s)\n", what, until, l->id);
 		if (!o->shared)
@@ -223,7 +226,9 @@ void cmd_limits_lift(struct request *r)
 	op->request = r;
 	op->wait.done = on_lifted;
 	if (!fleet_lift(r->control->fleet, &op->lift, &op->wait)) {
-		request_refuse(r, "%d lifts are in force, which is the most; end one with `limits restore ID`", LIFTS_MAX);
+		request_refuse(r,
+			       "%d lifts are in force, which is the most; end one with `limits restore ID`",
+			       LIFTS_MAX);
 		free(op);
 	}
 }
@@ -290,8 +295,8 @@ static void refuse_id(struct request *r, const char *id, const struct lift *list
 	suggest_start(&near, str_of(id));
 	for (unsigned i = 0; i < n; i++)
 		suggest_word(&near, str_of(list[i].id));
-	request_refuse(r, "no lift %s is in force%s%.*s%s", id, near.best.n ? " (did you mean " : "", (int)near.best.n,
-		       near.best.n ? near.best.p : "", near.best.n ? "?)" : "");
+	request_refuse(r, "no lift %s is in force%s%.*s%s", id, near.best.n ? " (did you mean " : "",
+		       (int)near.best.n, near.best.n ? near.best.p : "", near.best.n ? "?)" : "");
 }
 
 static void restore(struct limits_op *op)

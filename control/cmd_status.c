@@ -89,8 +89,8 @@ static void fleet_answer_json(struct request *r, const struct fleet_member *m, u
 static void member_text(const struct fleet_member *m, struct text *t)
 {
 	char up[UNITS_TEXT];
-	text_add(t, "%s%s\t%s\t%s\t%s\t%u\t%s\t", m->id, m->self ? " (this)" : "", m->host, m->version, m->config,
-		 m->workers, units_duration(up, (usec_t)m->uptime_s * USEC_PER_SEC));
+	text_add(t, "%s%s\t%s\t%s\t%s\t%u\t%s\t", m->id, m->self ? " (this)" : "", m->host, m->version,
+		 m->config, m->workers, units_duration(up, (usec_t)m->uptime_s * USEC_PER_SEC));
 	for (unsigned i = 0; i < m->lifts; i++)
 		text_add(t, "%s%s", i ? " " : "", m->lift[i]);
 	text_add(t, m->lifts ? "\n" : "-\n");
@@ -180,7 +180,8 @@ static void events_text(struct request *r, const struct event_row *e, unsigned n
 {
 	char at[UNITS_TEXT];
 	for (unsigned i = 0; i < n; i++)
-		text_add(&r->out, "%s  %-8s  %s\n", units_time(at, e[i].at), event_kind_name(e[i].kind), e[i].text);
+		text_add(&r->out, "%s  %-8s  %s\n", units_time(at, e[i].at), event_kind_name(e[i].kind),
+			 e[i].text);
 	if (!n)
 		text_add(&r->out, "Nothing has happened yet.\n");
 	request_ok(r);

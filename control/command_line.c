@@ -109,7 +109,8 @@ static const struct command_arg *find_place(const struct command_line *c, unsign
 	return last && last->flags & ARG_REPEATS ? last : NULL;
 }
 
-static enum command_verdict unknown_option(const struct command_line *c, const char *typed, struct text *error)
+static enum command_verdict unknown_option(const struct command_line *c, const char *typed,
+					   struct text *error)
 {
 	struct suggestion s;
 	char name[TYPED_MOST];
@@ -129,7 +130,8 @@ static enum command_verdict unknown_option(const struct command_line *c, const c
 	return COMMAND_USAGE;
 }
 
-static enum command_verdict wrong(const struct command_line *c, struct text *error, const char *what, const char *name)
+static enum command_verdict wrong(const struct command_line *c, struct text *error, const char *what,
+				  const char *name)
 {
 	text_add(error, "%s: %s %s\nusage: ", c->row->words, what, name);
 	command_write_usage(error, c->row);
@@ -155,7 +157,8 @@ static enum command_verdict keep(struct command_line *c, const struct command_ar
 }
 
 /* The common options say how to answer, and are kept apart. */
-static enum command_verdict take_common(struct command_line *c, const struct command_arg *a, const char *value)
+static enum command_verdict take_common(struct command_line *c, const struct command_arg *a,
+					const char *value)
 {
 	if (strcmp(a->name, "--json") == 0)
 		c->json = true;
@@ -166,7 +169,8 @@ static enum command_verdict take_common(struct command_line *c, const struct com
 	return COMMAND_FINE;
 }
 
-static enum command_verdict take_option(struct command_line *c, const struct words *w, unsigned *i, struct text *error)
+static enum command_verdict take_option(struct command_line *c, const struct words *w, unsigned *i,
+					struct text *error)
 {
 	const char *typed = w->word[*i], *value = "";
 	size_t n = strcspn(typed, "=");
@@ -187,7 +191,8 @@ static enum command_verdict take_option(struct command_line *c, const struct wor
 	return a ? keep(c, a, value, error) : take_common(c, common, value);
 }
 
-static enum command_verdict take_args(struct command_line *c, const struct words *w, unsigned i, struct text *error)
+static enum command_verdict take_args(struct command_line *c, const struct words *w, unsigned i,
+				      struct text *error)
 {
 	unsigned place = 0;
 	bool options = true; /* until a lone -- */
@@ -258,7 +263,8 @@ enum command_verdict command_parse(const struct words *w, struct command_line *c
 	if (!c->row)
 		return unknown_command(w->word + at, w->n - at, error);
 	if (c->row->flags & COMMAND_UNBUILT) {
-		text_add(error, "%s: not built yet: this version of weir has no such command\n", c->row->words);
+		text_add(error, "%s: not built yet: this version of weir has no such command\n",
+			 c->row->words);
 		return COMMAND_REFUSED;
 	}
 	enum command_verdict v = take_args(c, w, at + used, error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From the words of a request to a command and its arguments, by the rows of control/command_rows.h. Pure: everything
- * points into the words. Mistyped commands and options are answered with the nearest known one.
+ * From the words of a request to a command and its arguments, by the rows of control/command_rows.h. Pure:
+ * everything points into the words. Mistyped commands and options are answered with the nearest known one.
  */
 #ifndef WEIR_CONTROL_COMMAND_LINE_H
 #define WEIR_CONTROL_COMMAND_LINE_H
@@ -11,7 +11,7 @@
 
 struct command_line {
 	const struct command_row *row;
-	bool json;	/* also where the parse fails, so that the error can be told as asked for */
+	bool json; /* also where the parse fails, so that the error can be told as asked for */
 	bool help;
 	const char *by; /* NULL: not said */
 	unsigned n;

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-#define END_OF_ARGS {NULL, NULL, 0, NULL}
+#define END_OF_ARGS                                                                                          \
+	{                                                                                                    \
+		NULL, NULL, 0, NULL                                                                          \
+	}
 
 static const struct command_arg no_args[] = {END_OF_ARGS};
 
@@ -40,7 +43,8 @@ static const struct command_arg client_args[] = {
 };
 
 static const struct command_arg explain_args[] = {
-	{"--from", "IP", ARG_REQUIRED, "the address that the request comes from; of a load balancer, with its --header"},
+	{"--from", "IP", ARG_REQUIRED,
+	 "the address that the request comes from; of a load balancer, with its --header"},
 	{"--header", "'NAME: VALUE'", ARG_REPEATS, "a header of the request, such as X-Forwarded-For"},
 	{"METHOD", NULL, ARG_REQUIRED, "of the request: GET, POST, ..."},
 	{"URL", NULL, ARG_REQUIRED, "https://HOST/PATH or HOST/PATH"},
@@ -68,8 +72,8 @@ const struct command_row command_rows[COMMAND_IDS] = {
 static void write_arg(struct text *t, const struct command_arg *a)
 {
 	bool required = a->flags & (ARG_REQUIRED | ARG_OWED);
-	text_add(t, " %s%s%s%s%s%s", required ? "" : "[", a->name, a->value ? " " : "", a->value ? a->value : "",
-		 required ? "" : "]", a->flags & ARG_REPEATS ? "..." : "");
+	text_add(t, " %s%s%s%s%s%s", required ? "" : "[", a->name, a->value ? " " : "",
+		 a->value ? a->value : "", required ? "" : "]", a->flags & ARG_REPEATS ? "..." : "");
 }
 
 void command_write_usage(struct text *t, const struct command_row *r)
@@ -82,8 +86,8 @@ void command_write_usage(struct text *t, const struct command_row *r)
 static void write_arg_help(struct text *t, const struct command_arg *a)
 {
 	for (; a->name; a++)
-		text_add(t, "  %s%s%s\t%s%s\n", a->name, a->value ? " " : "", a->value ? a->value : "", a->help,
-			 a->flags & ARG_REPEATS ? "; may be repeated" : "");
+		text_add(t, "  %s%s%s\t%s%s\n", a->name, a->value ? " " : "", a->value ? a->value : "",
+			 a->help, a->flags & ARG_REPEATS ? "; may be repeated" : "");
 }
 
 void command_write_help(struct text *t, const struct command_row *r)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of admin commands: words, arguments and help, one row a command. The parser, the help, the suggestions and
- * the dispatch (control/commands.h) walk it. Constant data; weirctl links it too, for a help that needs no socket.
+ * The table of admin commands: words, arguments and help, one row a command. The parser, the help, the
+ * suggestions and the dispatch (control/commands.h) walk it. Constant data; weirctl links it too, for a help
+ * that needs no socket.
  */
 #ifndef WEIR_CONTROL_COMMAND_ROWS_H
 #define WEIR_CONTROL_COMMAND_ROWS_H

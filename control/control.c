@@ -57,8 +57,8 @@ static struct conf *load(struct conf_bundle *b)
 	struct conf *conf = b ? conf_load(b, &notes) : NULL;
 	for (unsigned i = 0; !conf && i < notes.rows; i++)
 		if (!notes.row[i].warning)
-			log_error("control: %s:%u:%u: %s", notes.row[i].file, notes.row[i].line, notes.row[i].column,
-				  notes.row[i].text);
+			log_error("control: %s:%u:%u: %s", notes.row[i].file, notes.row[i].line,
+				  notes.row[i].column, notes.row[i].text);
 	conf_notes_free(&notes);
 	return conf;
 }
@@ -199,7 +199,8 @@ static void on_reloaded(struct control *c, struct channel_msg *m)
 	w->done(w, true, m->arg == 1, m->bytes);
 }
 
-/* Descriptors by what START_HAS_ says of them; the first `skip` are others. Those taken are marked -1 in the message. */
+/* Descriptors by what START_HAS_ says of them; the first `skip` are others. Those taken are marked -1 in the
+ * message. */
 static void sort_fds(struct channel_msg *m, uint32_t has, unsigned skip, int fds[CONTROL_FDS])
 {
 	unsigned at = skip;
@@ -219,7 +220,8 @@ static void close_fds(const int *fd, unsigned n)
 			close(fd[i]);
 }
 
-static void adopt(struct control *c, const struct start_info *info, struct conf_ref *ref, const int fds[CONTROL_FDS])
+static void adopt(struct control *c, const struct start_info *info, struct conf_ref *ref,
+		  const int fds[CONTROL_FDS])
 {
 	struct conf_ref *old = c->ref;
 	c->info.generation = info->generation;
@@ -363,7 +365,8 @@ static void attach(struct control *c, struct shm *shm)
 	servers_attach(shm_section(shm, SHM_SERVERS, NULL));
 	c->table = table_attach(table, bytes, (uint16_t)board_slot());
 	if (!c->table)
-		log_error("control: the client table cannot be attached; `clients` and `explain` know nothing of it");
+		log_error("control: the client table cannot be attached; `clients` and `explain` know "
+			  "nothing of it");
 }
 
 static void init_timers(struct control *c)

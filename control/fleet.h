@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The weirs that share a store, and what they tell each other over it: that they live, the lifts in force, the
- * lifts that were ended before their time (tombstones), and the clients that were forgiven. With the memory store,
- * or while the store is away, all of it holds on this weir alone and goes out when the store is back.
+ * The weirs that share a store, and what they tell each other over it: that they live, the lifts in force,
+ * the lifts that were ended before their time (tombstones), and the clients that were forgiven. With the
+ * memory store, or while the store is away, all of it holds on this weir alone and goes out when the store is
+ * back.
  *
  * Keys in the store, all below PREFIX{fleet}: so that they lie in one slot of a cluster:
- *   weir:ID       a weir's heartbeat, with FLEET_BEAT_MS to live; refreshed each second; the ids of the lifts it knows
- *   lift:ID       a lift, with the time that is left as its time to live
- *   gone:ID       a tombstone, until the lift's own end; it beats the lift: nobody puts it back
- *   forgiven:ID   a client whose windows were cleared, for FLEET_FORGIVEN_MS
- *   weirs         a sorted set of the weirs by their last heartbeat on the server's clock; for their number
- *   lifts, gone, forgiven   sets of those ids
- *   news          the channel: a message means "look now"; each weir looks once a second anyway
- * One script does all of it in one step: puts in what this weir knows, and answers with what there is. So a store
- * that lost its data gets its lifts and tombstones back from any weir. No clock travels, only time left.
+ *   weir:ID       a weir's heartbeat, with FLEET_BEAT_MS to live; refreshed each second; the ids of the lifts
+ * it knows lift:ID       a lift, with the time that is left as its time to live gone:ID       a tombstone,
+ * until the lift's own end; it beats the lift: nobody puts it back forgiven:ID   a client whose windows were
+ * cleared, for FLEET_FORGIVEN_MS weirs         a sorted set of the weirs by their last heartbeat on the
+ * server's clock; for their number lifts, gone, forgiven   sets of those ids news          the channel: a
+ * message means "look now"; each weir looks once a second anyway One script does all of it in one step: puts
+ * in what this weir knows, and answers with what there is. So a store that lost its data gets its lifts and
+ * tombstones back from any weir. No clock travels, only time left.
  *
  * Callbacks given here run from the loop or before the call returns, once each.
  */
@@ -68,7 +68,7 @@ void fleet_tick(struct fleet *);
 
 enum fleet_state fleet_state(const struct fleet *);
 const char *fleet_state_name(enum fleet_state);
-usec_t fleet_latency(const struct fleet *); /* of the last exchange with the store; 0: there was none */
+usec_t fleet_latency(const struct fleet *);	 /* of the last exchange with the store; 0: there was none */
 const char *fleet_trouble(const struct fleet *); /* why the store is away; "" */
 
 /* The live weirs as of the last look, this one among them; *live counts those that are not listed too. */
@@ -77,12 +77,13 @@ unsigned fleet_members(struct fleet *, const struct fleet_member **, unsigned *l
 /* --- lifts --- */
 
 struct fleet_outcome {
-	bool shared;	/* the store took it; else it holds on this weir only */
-	unsigned done;	/* weirs that have it */
+	bool shared;   /* the store took it; else it holds on this weir only */
+	unsigned done; /* weirs that have it */
 	unsigned live;
 };
 
-/* Waits until every live weir has, or has not any more, all of these lifts. The caller's, until done is called. */
+/* Waits until every live weir has, or has not any more, all of these lifts. The caller's, until done is
+ * called. */
 struct fleet_wait {
 	struct list link;
 	struct timeout timeout;
@@ -110,14 +111,16 @@ void fleet_forgiven(struct fleet *, const struct client_id *);
 /* The connection for single questions, such as where a client stands. NULL: not READY. */
 struct redis_conn *fleet_redis(struct fleet *);
 
-/* Brings lifts and members up to date, then calls done (also when the store is away). The caller's until then. */
+/* Brings lifts and members up to date, then calls done (also when the store is away). The caller's until
+ * then. */
 struct fleet_look {
 	struct list link;
 	void (*done)(struct fleet_look *);
 };
 void fleet_look(struct fleet *, struct fleet_look *);
 
-/* Says good-bye to the store, so that the others need not wait for the heartbeat's end; done as fleet_look's. */
+/* Says good-bye to the store, so that the others need not wait for the heartbeat's end; done as fleet_look's.
+ */
 void fleet_leave(struct fleet *, struct fleet_look *);
 
 #endif

@@ -11,8 +11,9 @@
 #include "control/words.h"
 
 /*
- * Tombstones go in first, so that no lift is put back beside its own. A key without a time to live is none of ours and
- * is not believed. Publishing may be denied by an ACL; then the others see it within their next second.
+ * Tombstones go in first, so that no lift is put back beside its own. A key without a time to live is none of
+ * ours and is not believed. Publishing may be denied by an ACL; then the others see it within their next
+ * second.
  */
 static const char script[] =
 	"if redis.replicate_commands then redis.replicate_commands() end\n"
@@ -54,7 +55,8 @@ static const char script[] =
 	"local function all(set, prefix)\n"
 	"  local found = {}\n"
 	"  for _, id in ipairs(redis.call('SMEMBERS', base .. set)) do\n"
-	"    local ttl, value = redis.call('PTTL', base .. prefix .. id), redis.call('GET', base .. prefix .. id)\n"
+	"    local ttl, value = redis.call('PTTL', base .. prefix .. id), redis.call('GET', base .. prefix "
+	".. id)\n"
 	"    if ttl > 0 and value then\n"
 	"      found[#found + 1], found[#found + 2], found[#found + 3] = id, ttl, value\n"
 	"    else\n"
@@ -70,7 +72,8 @@ static const char script[] =
 	"    if value then members[#members + 1], members[#members + 2] = id, value end\n"
 	"  end\n"
 	"end\n"
-	"local gone, lifts, forgiven = all('gone', 'gone:'), all('lifts', 'lift:'), all('forgiven', 'forgiven:')\n"
+	"local gone, lifts, forgiven = all('gone', 'gone:'), all('lifts', 'lift:'), all('forgiven', "
+	"'forgiven:')\n"
 	"if news ~= '' then redis.pcall('PUBLISH', base .. 'news', news) end\n"
 	"return {redis.call('ZCARD', weirs), gone, lifts, forgiven, members}\n";
 
@@ -112,8 +115,8 @@ static void add_member(struct sync_args *a, const struct fleet_member *m)
 	}
 	if (!words_quote(host, sizeof(host), m->host))
 		snprintf(host, sizeof(host), "unknown");
-	text_add(&a->bytes, "1 host=%s version=%s config=%s workers=%u uptime=%lu lifts=", host, m->version, m->config,
-		 m->workers, m->uptime_s);
+	text_add(&a->bytes, "1 host=%s version=%s config=%s workers=%u uptime=%lu lifts=", host, m->version,
+		 m->config, m->workers, m->uptime_s);
 	for (unsigned i = 0; i < m->lifts; i++)
 		text_add(&a->bytes, "%s%s", i ? "," : "", m->lift[i]);
 	end_arg(a);

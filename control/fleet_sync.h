@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one question of control/fleet.h to the store and its answer: the script, its arguments, and what comes back.
- * Pure but for the time that is handed in; nothing here sends.
+ * The one question of control/fleet.h to the store and its answer: the script, its arguments, and what comes
+ * back. Pure but for the time that is handed in; nothing here sends.
  */
 #ifndef WEIR_CONTROL_FLEET_SYNC_H
 #define WEIR_CONTROL_FLEET_SYNC_H
@@ -20,10 +20,10 @@ struct sync_forgiven {
 
 /* What this weir knows and asks. */
 struct sync_question {
-	struct str base; /* PREFIX{fleet}: */
+	struct str base;		 /* PREFIX{fleet}: */
 	const struct fleet_member *self; /* NULL: it says good-bye */
 	const char *id;
-	bool list;    /* the members are wanted too */
+	bool list;	 /* the members are wanted too */
 	struct str news; /* n == 0: nothing is published */
 	usec_t now;
 	unsigned lifts, ended, forgiven;

@@ -23,14 +23,14 @@
 
 struct sink {
 	const char *name;
-	int fd; /* LOG_WRITER_NOWHERE: lines go nowhere */
+	int fd;	   /* LOG_WRITER_NOWHERE: lines go nowhere */
 	bool torn; /* the last write left half a line behind */
 	size_t n;
 	unsigned lines;
 	char batch[BATCH];
-	_Atomic int failing; /* errno of the last write, 0 when it went well */
+	_Atomic int failing;   /* errno of the last write, 0 when it went well */
 	_Atomic uint64_t lost; /* lines, ever */
-	int told; /* main thread: the errno that was reported */
+	int told;	       /* main thread: the errno that was reported */
 	uint64_t lost_told;
 };
 
@@ -204,7 +204,8 @@ static void report(struct sink *s)
 	int err = atomic_load(&s->failing);
 	uint64_t lost = atomic_load(&s->lost);
 	if (err && err != s->told)
-		log_error("%s: a write failed: %s; lines are lost until it goes again", s->name, strerror(err));
+		log_error("%s: a write failed: %s; lines are lost until it goes again", s->name,
+			  strerror(err));
 	else if (!err && s->told)
 		log_warn("%s: is written again; %llu lines were lost", s->name,
 			 (unsigned long long)(lost - s->lost_told));

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one thread that writes logs: it takes lines from the rings of all processes (base/ring.h) and writes those of
- * the access log to its descriptor and weir's own to stderr, in batches of whole lines. A log that nobody reads stops
- * this thread alone: the rings fill, and who finds no room there drops and counts.
+ * The one thread that writes logs: it takes lines from the rings of all processes (base/ring.h) and writes
+ * those of the access log to its descriptor and weir's own to stderr, in batches of whole lines. A log that
+ * nobody reads stops this thread alone: the rings fill, and who finds no room there drops and counts.
  *
- * A line that cannot be written (EPIPE, ENOSPC) is lost and counted in weir_log_dropped_total. All functions are for
- * control's main thread. The thread itself never logs: control's ring has one producer, which is the main thread;
- * log_writer_report says there what went wrong.
+ * A line that cannot be written (EPIPE, ENOSPC) is lost and counted in weir_log_dropped_total. All functions
+ * are for control's main thread. The thread itself never logs: control's ring has one producer, which is the
+ * main thread; log_writer_report says there what went wrong.
  */
 #ifndef WEIR_CONTROL_LOG_WRITER_H
 #define WEIR_CONTROL_LOG_WRITER_H
@@ -29,8 +29,8 @@ void log_writer_swap(struct log_writer *, int access_fd);
 void log_writer_report(struct log_writer *);
 
 /*
- * Writes what is in the rings and ends the thread. False: it was stuck for longer than `most`; it is left alone then,
- * and the process must exit.
+ * Writes what is in the rings and ends the thread. False: it was stuck for longer than `most`; it is left
+ * alone then, and the process must exit.
  */
 bool log_writer_stop(struct log_writer *, usec_t most);
 

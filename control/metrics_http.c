@@ -73,7 +73,8 @@ static void set(struct evhttp_request *q, const char *name, const char *value)
 	evhttp_add_header(evhttp_request_get_output_headers(q), name, value);
 }
 
-static void reply(struct evhttp_request *q, int code, const char *reason, const char *type, const struct text *body)
+static void reply(struct evhttp_request *q, int code, const char *reason, const char *type,
+		  const struct text *body)
 {
 	struct evbuffer *b = evhttp_request_get_output_buffer(q);
 	set(q, "Content-Type", type);
@@ -143,7 +144,8 @@ static void on_request(struct evhttp_request *q, void *arg)
 		set(q, "Allow", "GET, HEAD");
 		reply_error(q, HTTP_BADMETHOD, "Method Not Allowed", "GET and HEAD only");
 	} else if (!(p = find_page(q))) {
-		reply_error(q, HTTP_NOTFOUND, "Not Found", "there are /metrics, /status, /status.json and /healthz");
+		reply_error(q, HTTP_NOTFOUND, "Not Found",
+			    "there are /metrics, /status, /status.json and /healthz");
 	} else {
 		show(m, q, p);
 	}

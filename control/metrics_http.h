@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The admin HTTP server, on libevent's evhttp, for those who look on: /metrics, /status, /status.json, /healthz; GET and
- * HEAD only, nothing is changed by any of it. Peers other than loopback must be in admin.allow, else 403.
+ * The admin HTTP server, on libevent's evhttp, for those who look on: /metrics, /status, /status.json,
+ * /healthz; GET and HEAD only, nothing is changed by any of it. Peers other than loopback must be in
+ * admin.allow, else 403.
  */
 #ifndef WEIR_CONTROL_METRICS_HTTP_H
 #define WEIR_CONTROL_METRICS_HTTP_H

@@ -46,11 +46,13 @@ static void write_histogram(struct text *t, const char *name, const struct gathe
 {
 	uint64_t sum = 0;
 	char bound[32];
-	const char *comma = g->labels[0] ? "," : "", *open = g->labels[0] ? "{" : "", *close = g->labels[0] ? "}" : "";
+	const char *comma = g->labels[0] ? "," : "", *open = g->labels[0] ? "{" : "",
+		   *close = g->labels[0] ? "}" : "";
 	for (int i = 0; i <= HISTOGRAM_BUCKETS; i++) {
 		sum += g->bucket[i];
 		write_bound(bound, sizeof(bound), i);
-		text_add(t, "%s_bucket{%s%sle=\"%s\"} %llu\n", name, g->labels, comma, bound, (unsigned long long)sum);
+		text_add(t, "%s_bucket{%s%sle=\"%s\"} %llu\n", name, g->labels, comma, bound,
+			 (unsigned long long)sum);
 	}
 	text_add(t, "%s_sum%s%s%s %.6f\n", name, open, g->labels, close, (double)g->sum_us / 1e6);
 	text_add(t, "%s_count%s%s%s %llu\n", name, open, g->labels, close, (unsigned long long)sum);
@@ -109,7 +111,8 @@ static void gather(struct writer *w, const char *labels, uint64_t value)
 			g->bucket[i] += value;
 		return;
 	}
-	struct gathered *g = last ? gather_into(w, labels, last == labels ? 0 : (size_t)(last - labels) - 1) : NULL;
+	struct gathered *g =
+		last ? gather_into(w, labels, last == labels ? 0 : (size_t)(last - labels) - 1) : NULL;
 	if (g)
 		g->sum_us += value;
 }
@@ -293,25 +296,31 @@ const struct prometheus_row prometheus_rows[] = {
 	{"weir_client_table_capacity", "gauge", "Entries that the client table has.", table_capacity},
 	{"weir_client_table_evictions_total", "counter", "Clients forgotten while they still counted.",
 	 table_evictions},
-	{"weir_client_table_merges_total", "counter", "Admissions noted later than they were, for want of memory.",
-	 table_merges},
-	{"weir_client_table_busy_total", "counter", "Look-ups given up because another process held the lock.",
-	 table_busy},
+	{"weir_client_table_merges_total", "counter",
+	 "Admissions noted later than they were, for want of memory.", table_merges},
+	{"weir_client_table_busy_total", "counter",
+	 "Look-ups given up because another process held the lock.", table_busy},
 	{"weir_client_log_chunks_used", "gauge", "Chunks of admission logs in use.", table_log_used},
-	{"weir_client_log_chunks_capacity", "gauge", "Chunks of admission logs that there are.", table_log_capacity},
+	{"weir_client_log_chunks_capacity", "gauge", "Chunks of admission logs that there are.",
+	 table_log_capacity},
 	{"weir_upstream_server_healthy", "gauge", "1 while the server is in turn, 0 while it is ejected.",
 	 up_healthy},
 	{"weir_upstream_server_requests_active", "gauge", "Requests in flight to the server.", up_in_flight},
 };
 const unsigned prometheus_rows_n = sizeof(prometheus_rows) / sizeof(prometheus_rows[0]);
 
-void prometheus_write(const struct control *c, struct text *t)
+void prometheus_write_counted(struct text *t)
 {
 	struct writer w = {.text = t, .family = -1};
 	metric_walk(on_series, &w);
 	begin_families(&w, METRIC_MAX - 1);
 	finish_family(&w);
 	free(w.row);
+}
+
+void prometheus_write(const struct control *c, struct text *t)
+{
+	prometheus_write_counted(t);
 	for (unsigned i = 0; i < prometheus_rows_n; i++) {
 		const struct prometheus_row *r = &prometheus_rows[i];
 		heading(t, r->name, r->type, r->help);

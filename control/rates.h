@@ -35,7 +35,7 @@ static inline double rates_a_second(const struct rates *r)
 	unsigned last = (r->next + size - 1) % size, first = (r->next + size - r->n) % size;
 	uint64_t new = r->sample[last].value, old = r->sample[first].value;
 	usec_t took = r->sample[last].at - r->sample[first].at;
-	return new > old && took > 0 ? (double)(new - old) * 1e6 / (double)took : 0;
+	return new > old &&took > 0 ? (double)(new - old) * 1e6 / (double)took : 0;
 }
 
 #endif

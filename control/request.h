@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One command that came in over the admin socket, and its answer. A handler (control/commands.h) gets it parsed, and
- * answers once: at once or later, with one of the request_ functions that end it; the request is gone then. A caller
- * that hung up meanwhile is no matter for the handler: its answer is dropped.
+ * One command that came in over the admin socket, and its answer. A handler (control/commands.h) gets it
+ * parsed, and answers once: at once or later, with one of the request_ functions that end it; the request is
+ * gone then. A caller that hung up meanwhile is no matter for the handler: its answer is dropped.
  *
  * The request holds the conf that was in force when it began, so handlers may keep pointers into it.
  */

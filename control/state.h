@@ -33,7 +33,7 @@ struct control {
 	struct conf_ref *ref;
 	struct lifts *lifts;
 	struct table *table;
-	struct admin *admin; /* NULL: the config has none */
+	struct admin *admin;	   /* NULL: the config has none */
 	struct metrics_http *http; /* NULL: the config has none */
 	struct fleet *fleet;
 	struct log_writer *writer;
@@ -42,7 +42,7 @@ struct control {
 	struct timeout_class second, patience, farewell; /* patience: for MSG_RELOADED */
 	struct timeout tick, learned, left;
 	struct fleet_look farewell_look;
-	struct list reloads;	 /* struct reload_wait: who waits for MSG_RELOADED, in the order of asking */
+	struct list reloads;   /* struct reload_wait: who waits for MSG_RELOADED, in the order of asking */
 	unsigned reloads_lost; /* answers that are still to come and that nobody waits for any more */
 };
 
@@ -67,8 +67,8 @@ void control_learned(struct control *);
 #define CONTROL_RELOAD_US (15 * USEC_PER_SEC)
 
 /*
- * Somebody waits for the master's answer to MSG_RELOAD_ASKED; the caller's, until done is called: with `answered`
- * false after CONTROL_RELOAD_US. False from control_reload: the master cannot be told (errno).
+ * Somebody waits for the master's answer to MSG_RELOAD_ASKED; the caller's, until done is called: with
+ * `answered` false after CONTROL_RELOAD_US. False from control_reload: the master cannot be told (errno).
  */
 struct reload_wait {
 	struct control *control;

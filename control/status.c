@@ -124,7 +124,8 @@ void status_lifts_text(const struct control *c, struct text *t)
 	for (unsigned i = 0; i < n; i++) {
 		usec_t now = c->loop.now;
 		text_add(t, "%s\t%s\t%s\t%s\t", l[i].id, units_duration(left, l[i].until - now),
-			 units_time(until, units_wall_at(l[i].until, now)), l[i].shadow ? "shadow" : "lifted");
+			 units_time(until, units_wall_at(l[i].until, now)),
+			 l[i].shadow ? "shadow" : "lifted");
 		status_scope(&l[i], t);
 		text_add(t, "\t%s (uid %u)\t%s\n", l[i].by, l[i].uid, l[i].reason);
 	}
@@ -211,7 +212,8 @@ static void upstream_text(void *ctx, const struct server_row *r)
 	struct upstream_writer *w = ctx;
 	struct server_facts f = server_facts(r, w->now);
 	char back[UNITS_TEXT], health[UNITS_TEXT * 2];
-	snprintf(health, sizeof(health), f.back_us ? "%s for %s" : "%s", f.health, units_duration(back, f.back_us));
+	snprintf(health, sizeof(health), f.back_us ? "%s for %s" : "%s", f.health,
+		 units_duration(back, f.back_us));
 	text_add(w->text, "%s\t%s\t%s\t%u\t%.1f\t%llu\t%llu\n", r->upstream, r->server, health, f.in_flight,
 		 f.latency_ms, (unsigned long long)f.requests, (unsigned long long)f.failed);
 }
@@ -360,7 +362,8 @@ void status_summary_text(const struct control *c, struct text *t)
 	text_add(t, "requests\t%s a second, %llu connections\n", units_rate(rate, rates_a_second(&c->rates)),
 		 (unsigned long long)metric_family_sum(METRIC_CONNECTIONS, NULL));
 	store_text(c, t);
-	text_add(t, lifts ? "limits\tLIFTED: %u lift%s in force\n" : "limits\ton\n", lifts, lifts == 1 ? "" : "s");
+	text_add(t, lifts ? "limits\tLIFTED: %u lift%s in force\n" : "limits\ton\n", lifts,
+		 lifts == 1 ? "" : "s");
 	text_align(t, mark);
 	text_add(t, "\nWorkers\n");
 	mark = t->n;

@@ -15,9 +15,11 @@ static const char head[] =
 	"<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>weir</title>\n"
 	"<meta http-equiv=\"refresh\" content=\"5\"><meta name=\"viewport\" content=\"width=device-width\">\n"
 	"<style>\n"
-	"body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#1c2430;background:#fff}\n"
+	"body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 "
+	"1em;color:#1c2430;background:#fff}\n"
 	"h1{font-size:1.5em;margin:0}h2{font-size:1.05em;margin:1.8em 0 .4em;color:#3a5a78}\n"
-	"pre{font:13px/1.5 ui-monospace,monospace;background:#f4f6f8;border:1px solid #dde3ea;border-radius:6px;"
+	"pre{font:13px/1.5 ui-monospace,monospace;background:#f4f6f8;border:1px solid "
+	"#dde3ea;border-radius:6px;"
 	"padding:.8em 1em;overflow-x:auto;margin:0}\n"
 	".lifted{background:#fff3d6;border-color:#e5bd5b}small{color:#67727e}\n"
 	"@media(prefers-color-scheme:dark){body{background:#14181d;color:#d8dee6}pre{background:#1c2229;"
@@ -40,8 +42,8 @@ static void events_section(struct text *page)
 	struct event_row row[EVENTS];
 	char at[UNITS_TEXT];
 	for (unsigned n = events_last(row, EVENTS); n > 0; n--)
-		text_add(&t, "%s  %-8s  %s\n", units_time(at, row[n - 1].at), event_kind_name(row[n - 1].kind),
-			 row[n - 1].text);
+		text_add(&t, "%s  %-8s  %s\n", units_time(at, row[n - 1].at),
+			 event_kind_name(row[n - 1].kind), row[n - 1].text);
 	section(page, "Events", NULL, &t);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The status page: one HTML document for people that loads nothing else and asks for itself again each 5 s. */
+/* The status page: one HTML document for people that loads nothing else and asks for itself again each 5 s.
+ */
 #ifndef WEIR_CONTROL_STATUS_PAGE_H
 #define WEIR_CONTROL_STATUS_PAGE_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A text that grows as it is written, up to TEXT_MOST bytes, with columns laid out at the end. Owned by the caller,
- * who zeroes it before and calls text_free after. What no memory was left for, or exceeds TEXT_MOST, is cut off and
- * told by `cut`.
+ * A text that grows as it is written, up to TEXT_MOST bytes, with columns laid out at the end. Owned by the
+ * caller, who zeroes it before and calls text_free after. What no memory was left for, or exceeds TEXT_MOST,
+ * is cut off and told by `cut`.
  */
 #ifndef WEIR_CONTROL_TEXT_H
 #define WEIR_CONTROL_TEXT_H
@@ -28,8 +28,8 @@ static inline void text_str(struct text *t, struct str s)
 }
 
 /*
- * Lines from `mark` (an earlier n) to the end are rows with a tab between cells: pads the cells so that columns stand
- * under each other. A column of numbers below its heading (the first row) is set to the right.
+ * Lines from `mark` (an earlier n) to the end are rows with a tab between cells: pads the cells so that
+ * columns stand under each other. A column of numbers below its heading (the first row) is set to the right.
  */
 void text_align(struct text *, size_t mark);
 

@@ -130,8 +130,8 @@ static int read_options(int argc, char **argv, struct options *o)
 			continue;
 		}
 		const char **to = strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0 ? &o->socket
-				  : strcmp(a, "--by") == 0			      ? &o->by
-										      : NULL;
+				  : strcmp(a, "--by") == 0			     ? &o->by
+										     : NULL;
 		if (!to)
 			return usage("unknown option", a);
 		if (++i == argc)
@@ -161,17 +161,21 @@ static bool add_word(char *line, size_t *n, const char *word)
 static size_t write_line(const struct options *o, char line[ADMIN_LINE])
 {
 	size_t n = 0;
-	bool ok = (!o->json || add_word(line, &n, "--json")) && add_word(line, &n, "--by") && add_word(line, &n, o->by);
+	bool ok = (!o->json || add_word(line, &n, "--json")) && add_word(line, &n, "--by") &&
+		  add_word(line, &n, o->by);
 	for (int i = 0; ok && i < o->words; i++) {
 		ok = add_word(line, &n, o->command[i]);
 		if (!ok && !words_printable(o->command[i])) {
-			fprintf(stderr, "weirctl: control characters are not allowed: word %d of the command\n", i + 1);
+			fprintf(stderr,
+				"weirctl: control characters are not allowed: word %d of the command\n",
+				i + 1);
 			return 0;
 		}
 	}
 	if (ok && n < ADMIN_LINE)
 		return n;
-	fprintf(stderr, "weirctl: the command is longer than %d bytes, or --by has control characters\n", ADMIN_LINE);
+	fprintf(stderr, "weirctl: the command is longer than %d bytes, or --by has control characters\n",
+		ADMIN_LINE);
 	return 0;
 }
 
@@ -182,9 +186,11 @@ static void explain_connect(const char *path, int err)
 		fprintf(stderr, "Is weir running, and does admin.socket in its config name this path? "
 				"Another path: -s SOCKET or $WEIR_SOCKET.\n");
 	else if (err == EACCES || err == EPERM)
-		fprintf(stderr, "This user may not open it: see admin.mode in the config, and the socket's owner and group.\n");
+		fprintf(stderr, "This user may not open it: see admin.mode in the config, and the socket's "
+				"owner and group.\n");
 	else if (err == ECONNREFUSED)
-		fprintf(stderr, "Nobody listens there: weir has ended without removing it, or is just starting.\n");
+		fprintf(stderr,
+			"Nobody listens there: weir has ended without removing it, or is just starting.\n");
 }
 
 static int connect_to(const char *path)
@@ -192,7 +198,8 @@ static int connect_to(const char *path)
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct timeval tv = {ANSWER_WITHIN_S, 0};
 	if (strlen(path) >= sizeof(sa.sun_path)) {
-		fprintf(stderr, "weirctl: %s: a socket's path has at most %zu bytes\n", path, sizeof(sa.sun_path) - 1);
+		fprintf(stderr, "weirctl: %s: a socket's path has at most %zu bytes\n", path,
+			sizeof(sa.sun_path) - 1);
 		return -1;
 	}
 	memcpy(sa.sun_path, path, strlen(path));
@@ -267,9 +274,11 @@ static int ask(const struct options *o, int fd, const char *line, size_t n)
 	if (!send_all(fd, line, n) || !read_all(fd, &t)) {
 		int err = errno;
 		if (err == EAGAIN || err == EWOULDBLOCK)
-			fprintf(stderr, "weirctl: no answer from %s within %d s\n", o->socket, ANSWER_WITHIN_S);
+			fprintf(stderr, "weirctl: no answer from %s within %d s\n", o->socket,
+				ANSWER_WITHIN_S);
 		else
-			fprintf(stderr, "weirctl: %s: the connection was lost: %s\n", o->socket, strerror(err));
+			fprintf(stderr, "weirctl: %s: the connection was lost: %s\n", o->socket,
+				strerror(err));
 	} else {
 		status = show(o, &t);
 	}

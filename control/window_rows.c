@@ -15,7 +15,8 @@ static uint64_t milliseconds(usec_t us)
 	return us > 0 ? (uint64_t)((us + USEC_PER_MSEC - 1) / USEC_PER_MSEC) : 0;
 }
 
-static void row_json(const struct table_ask *ask, const struct window_state *s, const char *source, struct json *j)
+static void row_json(const struct table_ask *ask, const struct window_state *s, const char *source,
+		     struct json *j)
 {
 	usec_t window = ask->policy->window_us;
 	json_obj_open(j);
@@ -46,11 +47,13 @@ void window_rows_json(const struct clients_peek *p, struct json *j)
 	json_arr_close(j);
 }
 
-static void row_text(const struct table_ask *ask, const struct window_state *s, const char *source, struct text *t)
+static void row_text(const struct table_ask *ask, const struct window_state *s, const char *source,
+		     struct text *t)
 {
 	char window[UNITS_TEXT], retry[UNITS_TEXT];
-	text_add(t, "%s%s\t%u\t%s\t%u\t%u\t%s\t%s\n", ask->policy->name, ask->policy->shadow ? " (shadow)" : "",
-		 ask->limit, units_duration(window, ask->policy->window_us), s->used, s->remaining,
+	text_add(t, "%s%s\t%u\t%s\t%u\t%u\t%s\t%s\n", ask->policy->name,
+		 ask->policy->shadow ? " (shadow)" : "", ask->limit,
+		 units_duration(window, ask->policy->window_us), s->used, s->remaining,
 		 s->retry_after_us > 0 ? units_duration(retry, s->retry_after_us) : "now", source);
 }
 

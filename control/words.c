@@ -15,7 +15,8 @@ bool words_printable(const char *s)
 	return *s == 0;
 }
 
-/* Copies what stands between quotes to *to; s is behind the opening one. The place behind the closing one, or NULL. */
+/* Copies what stands between quotes to *to; s is behind the opening one. The place behind the closing one, or
+ * NULL. */
 static char *unquote(char *s, char quote, char **to)
 {
 	for (; *s && *s != quote; s++) {
@@ -81,7 +82,8 @@ const char *words_split(char *line, struct words *w)
 
 static bool plain(const char *s)
 {
-	static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+=[]*";
+	static const char safe[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+=[]*";
 	return *s && s[strspn(s, safe)] == 0;
 }
 

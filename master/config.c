@@ -12,6 +12,7 @@
 #include "master/files.h"
 
 #define USER_NAME 256
+#define SHOWN(s) (s).n ? (int)(s).n : 6, (s).n ? (s).p : "(none)" /* for "%.*s" */
 
 static void tell_notes(const struct conf_notes *notes, bool plain, struct problems *p)
 {
@@ -112,7 +113,6 @@ bool config_may_follow(const struct conf *now, const struct conf *next, struct p
 			     now->rate_limit.memory, next->rate_limit.memory);
 	if (!str_eq(now->user, next->user))
 		problems_add(p, "user: %.*s is in use and %.*s is asked for: this needs a restart",
-			     now->user.n ? (int)now->user.n : 6, now->user.n ? now->user.p : "nobody",
-			     next->user.n ? (int)next->user.n : 6, next->user.n ? next->user.p : "nobody");
+			     SHOWN(now->user), SHOWN(next->user));
 	return p->count == before;
 }

@@ -49,8 +49,9 @@ bool files_tidy(void)
 void files_raise_limit(const struct conf *c)
 {
 	rlim_t want = (rlim_t)c->caps.connections * FDS_A_CLIENT + FDS_OWN * 2;
+	static rlim_t warned; /* of: reloads say it once */
 	struct rlimit r;
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= want)
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= want || want == warned)
 		return;
 	struct rlimit all = {want, r.rlim_max > want ? r.rlim_max : want};
 	if (setrlimit(RLIMIT_NOFILE, &all) == 0)
@@ -58,14 +59,16 @@ void files_raise_limit(const struct conf *c)
 	r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
 	if (setrlimit(RLIMIT_NOFILE, &r) < 0 || getrlimit(RLIMIT_NOFILE, &r) < 0)
 		log_warn("the limit of open files cannot be raised: %s", strerror(errno));
+	if (r.rlim_cur >= want)
+		return;
 	rlim_t fit =
 		r.rlim_cur > FDS_OWN * 2 ? (r.rlim_cur - FDS_OWN) / FDS_A_CLIENT : FDS_OWN / FDS_A_CLIENT;
-	if (r.rlim_cur < want)
-		log_warn("caps.connections is lowered from %u to %llu a worker: the limit of open files is "
-			 "%llu, and %llu are "
-			 "wanted (raise it with `ulimit -n`, LimitNOFILE or the task's ulimits)",
-			 c->caps.connections, (unsigned long long)fit, (unsigned long long)r.rlim_cur,
-			 (unsigned long long)want);
+	warned = want;
+	log_warn("caps.connections is lowered from %u to %llu a worker: %llu open files are allowed, %llu "
+		 "are wanted "
+		 "(raise the limit with `ulimit -n`, LimitNOFILE or the task's ulimits)",
+		 c->caps.connections, (unsigned long long)fit, (unsigned long long)r.rlim_cur,
+		 (unsigned long long)want);
 }
 
 static bool write_all(int fd, const char *p, size_t n)

@@ -127,6 +127,7 @@ static void drain(struct master *m, enum drain_how how, const char *who)
 		set_state(m, MASTER_DRAINING);
 	}
 	tell_drain(m);
+	sockets_let_go(&m->sockets);
 }
 
 static void exit_now(struct master *m, const char *who)

@@ -324,7 +324,8 @@ static void shrink(struct sockets *s, struct socket_set *set, unsigned n)
 	if (n == 0)
 		remove_path(set);
 	while (set->n > n)
-		close(set->fd[--set->n]);
+		if (set->fd[--set->n] >= 0)
+			close(set->fd[set->n]);
 	if (set->n)
 		return;
 	for (struct socket_set **i = &s->first; *i; i = &(*i)->next)
@@ -372,6 +373,16 @@ void sockets_keep(struct sockets *s, const struct conf *c)
 		if (!named)
 			shrink(s, i, 0);
 	}
+}
+
+void sockets_let_go(struct sockets *s)
+{
+	for (struct socket_set *i = s->first; i; i = i->next)
+		for (unsigned k = 0; i->use == SOCKET_CLIENTS && k < i->n; k++) {
+			if (i->fd[k] >= 0)
+				close(i->fd[k]);
+			i->fd[k] = -1;
+		}
 }
 
 void sockets_close(struct sockets *s)

@@ -44,6 +44,12 @@ bool sockets_open(struct sockets *, const struct conf *, const struct owner *, s
 void sockets_undo(struct sockets *);
 void sockets_keep(struct sockets *, const struct conf *);
 
+/*
+ * Weir drains: those for clients live on in the workers alone, so that connections are refused, and not
+ * queued for nobody, once the last worker has stopped to accept. Paths stay until sockets_close.
+ */
+void sockets_let_go(struct sockets *);
+
 /* Closes all, and removes the paths that are ours. */
 void sockets_close(struct sockets *);
 

@@ -162,7 +162,7 @@ static void read_head(struct client *c)
 {
 	if (buf_len(&c->in) && parse(c))
 		return;
-	while (c->stream.can_read) {
+	while (stream_may_read(&c->stream)) {
 		ssize_t n = client_fill(c, head_want(c));
 		if (n == STREAM_AGAIN)
 			return;
@@ -210,7 +210,7 @@ static void read_preface(struct client *c)
 		case PP_MORE:
 			break;
 		}
-		if (!c->stream.can_read)
+		if (!stream_may_read(&c->stream))
 			return;
 		ssize_t n = client_fill(c, HEAD_WANT);
 		if (n == STREAM_AGAIN)

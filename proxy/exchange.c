@@ -341,17 +341,25 @@ static enum step stage_admit(struct exchange *x)
 	return limiter_ask(x->worker->limiter, t) == LIMITER_NOW ? judge(x) : STEP_WAIT;
 }
 
-/* Upgrades: one token of the site's list, and nothing that could carry another protocol past every rule (h2c). */
+static bool may_upgrade_to(const struct conf_site *site, struct str token)
+{
+	for (unsigned i = 0; i < site->upgrades; i++)
+		if (str_ieq(token, site->upgrade[i]))
+			return true;
+	return false;
+}
+
+/* The first token of the site's list goes on alone, so that nothing else can be agreed on (h2c walks around rules). */
 static enum step stage_upgrade(struct exchange *x)
 {
 	if (!x->req.connection_upgrade || !x->site->upgrades || !x->req_body.done)
 		return STEP_NEXT;
-	const struct h1_field *f = h1_find(&x->req, FIELD_UPGRADE);
-	if (!f || f->flags & H1_FIELD_REPEATED)
-		return STEP_NEXT;
-	for (unsigned i = 0; i < x->site->upgrades; i++)
-		if (str_ieq(h1_value(x->base, f), x->site->upgrade[i]))
-			x->upgrade = true;
+	for (const struct h1_field *f = h1_find(&x->req, FIELD_UPGRADE); f; f = h1_find_next(&x->req, f)) {
+		struct str list = h1_value(x->base, f), token;
+		while (!x->upgrade.n && str_next_element(&list, &token))
+			if (may_upgrade_to(x->site, token))
+				x->upgrade = token;
+	}
 	return STEP_NEXT;
 }
 

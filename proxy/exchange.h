@@ -58,7 +58,7 @@ struct exchange {
 	bool progress;	/* bytes moved since they were armed */
 	bool retried;
 	bool body_sent; /* body bytes left that are not in up_out: can't be sent again */
-	bool upgrade;	/* a token of the site's list was asked for and passed on */
+	struct str upgrade; /* the token of the site's list that was asked for and is passed on; n == 0: none */
 	bool tunnel;
 	bool client_shut, server_shut; /* of a tunnel: FIN was passed on to that side */
 

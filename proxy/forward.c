@@ -242,7 +242,7 @@ static enum flow send_body(struct exchange *x)
 		case BODY_MOVE_HUNGRY:
 			break;
 		}
-		if (!c->stream.can_read)
+		if (!stream_may_read(&c->stream))
 			return FLOW_GO;
 		if (!budget) {
 			loop_soon(c->stream.loop, &c->again);
@@ -350,8 +350,7 @@ static enum flow begin_response(struct exchange *x)
 static bool upgrade_agreed(const struct exchange *x, const char *base)
 {
 	const struct h1_field *f = h1_find(&x->resp, FIELD_UPGRADE);
-	return x->upgrade && x->resp.connection_upgrade && f &&
-	       str_ieq(h1_value(base, f), exchange_field(x, FIELD_UPGRADE));
+	return x->upgrade.n && x->resp.connection_upgrade && f && str_ieq(h1_value(base, f), x->upgrade);
 }
 
 static enum flow switch_protocols(struct exchange *x)
@@ -412,7 +411,7 @@ static enum flow read_head(struct exchange *x)
 			return FLOW_OVER;
 		if (r == H1_DONE)
 			continue;
-		if (!s->stream.can_read || buf_len(&x->client->out) >= BODY_HELD_MAX)
+		if (buf_len(&x->client->out) >= BODY_HELD_MAX || !stream_may_read(&s->stream))
 			return FLOW_GO;
 		ssize_t n = server_fill(s, head_want(&s->in));
 		if (n == STREAM_AGAIN)
@@ -463,7 +462,7 @@ static enum flow read_body(struct exchange *x)
 		case BODY_MOVE_HUNGRY:
 			break;
 		}
-		if (!s->stream.can_read)
+		if (!stream_may_read(&s->stream))
 			return FLOW_GO;
 		if (!budget) {
 			loop_soon(s->stream.loop, &x->client->again);
@@ -500,7 +499,7 @@ static enum flow drain_request(struct exchange *x)
 			break;
 		if (m == BODY_MOVE_BAD || x->dropped > EARLY_MAX)
 			x->keep = false;
-		else if (!c->stream.can_read)
+		else if (!stream_may_read(&c->stream))
 			return FLOW_GO;
 		else if (client_fill(c, BLOCK_SMALL / 2) == STREAM_ERROR) {
 			client_close(c, END_ABORTED);
@@ -559,8 +558,8 @@ static void retime(struct exchange *x)
 static enum flow look_for_abort(struct exchange *x)
 {
 	struct client *c = x->client;
-	if (!c->stream.peer_closed || c->stream.eof || buf_len(&c->in) >= BODY_HELD_MAX)
-		return FLOW_GO;
+	if (!x->req_body.done && x->server && !c->stream.peer_closed)
+		return FLOW_GO; /* its body is being read */
 	while (c->stream.can_read && !c->stream.eof && buf_len(&c->in) < BODY_HELD_MAX) {
 		if (client_fill(c, BLOCK_SMALL / 2) == STREAM_ERROR) {
 			client_close(c, END_ABORTED);

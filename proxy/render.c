@@ -77,9 +77,9 @@ static char *put_forwarding(char *p, struct exchange *x, struct str host)
 
 static char *put_request_framing(char *p, struct exchange *x)
 {
-	if (x->upgrade) {
+	if (x->upgrade.n) {
 		p = LIT(p, "Connection: upgrade\r\nUpgrade: ");
-		p = fmt_str(p, exchange_field(x, FIELD_UPGRADE));
+		p = fmt_str(p, x->upgrade);
 		p = LIT(p, "\r\n");
 	}
 	if (x->req.framing == H1_FRAMING_CHUNKED)

@@ -44,15 +44,27 @@ static const char *phrase_of(unsigned status)
 	return "Error";
 }
 
-/* What stands in the buf already is thrown away at once; the rest decides whether the connection can be kept. */
-static void settle_keep(struct exchange *x)
+/* What has come already is thrown away at once; of what may be left, a length tells and a chunked body does not. */
+static enum body_move drop_arrived(struct exchange *x)
 {
 	struct client *c = x->client;
+	for (;;) {
+		enum body_move m = body_drop(&x->req_body, &c->in, c->stream.eof, &x->dropped);
+		if (m != BODY_MOVE_HUNGRY || x->dropped > DRAIN_MAX || !stream_may_read(&c->stream))
+			return m;
+		ssize_t n = client_fill(c, BLOCK_MEDIUM / 2);
+		if (n == STREAM_ERROR)
+			return BODY_MOVE_BAD;
+	}
+}
+
+static void settle_keep(struct exchange *x)
+{
 	if (!x->block || worker_leaving(x->worker))
 		x->keep = false;
 	if (!x->keep || x->req_body.done)
 		return;
-	enum body_move m = body_drop(&x->req_body, &c->in, c->stream.eof, &x->dropped);
+	enum body_move m = drop_arrived(x);
 	if (m == BODY_MOVE_DONE)
 		return;
 	bool small = x->req.framing == H1_FRAMING_LENGTH && x->req_body.left <= DRAIN_MAX;

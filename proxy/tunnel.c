@@ -52,7 +52,7 @@ static bool move_one_way(struct exchange *x, struct way *w)
 			stream_shutdown(w->out->to);
 			*w->shut = true;
 		}
-		if (m != BODY_MOVE_HUNGRY || !w->from->can_read)
+		if (m != BODY_MOVE_HUNGRY || !stream_may_read(w->from))
 			return true;
 		if (!budget) {
 			loop_soon(w->from->loop, &x->client->again);

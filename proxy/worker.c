@@ -191,11 +191,10 @@ uint64_t worker_random(struct worker *w)
 
 void worker_warn_unnamed(struct worker *w)
 {
-	static bool said;
-	(void)w;
-	if (said)
+	uint32_t now = w->info.generation;
+	if (atomic_load_explicit(&board()->unnamed_said, memory_order_relaxed) == now ||
+	    atomic_exchange(&board()->unnamed_said, now) == now)
 		return;
-	said = true;
 	log_warn("a trusted proxy sent a request that names no client: nobody is not limited and enters no guarded place. "
 		 "Is the load balancer's X-Forwarded-For mode `append`?");
 }

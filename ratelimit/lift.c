@@ -6,9 +6,9 @@
 #include <string.h>
 
 /*
- * Two copies of the list. Control writes the one that nobody reads and then counts `version` up, which makes it the
- * other's turn; so a control that dies while it writes leaves nothing half written in sight. A reader whose version
- * is still the same afterwards has read one list.
+ * Two copies of the list. Control writes the one that nobody reads and then counts `version` up, which makes
+ * it the other's turn; so a control that dies while it writes leaves nothing half written in sight. A reader
+ * whose version is still the same afterwards has read one list.
  */
 struct list_copy {
 	unsigned count;
@@ -52,7 +52,8 @@ static void end_write(struct lifts *ls, const struct list_copy *c)
 			latest = c->lift[i].until;
 	atomic_fetch_add_explicit(&ls->version, 1, memory_order_seq_cst);
 	atomic_store_explicit(&ls->latest, latest, memory_order_release);
-	/* The next write goes where readers of this version's elder may still be: it must not start before. */
+	/* The next write goes where readers of this version's elder may still be: it must not start before.
+	 */
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
@@ -166,8 +167,8 @@ bool lift_covers(const struct lift *l, const uint8_t addr[16], struct str site)
 	return client_in(l, addr) && site_in(l, site);
 }
 
-static enum lift_effect match_once(const struct list_copy *c, usec_t now, const uint8_t addr[16], struct str site,
-				   char *id)
+static enum lift_effect match_once(const struct list_copy *c, usec_t now, const uint8_t addr[16],
+				   struct str site, char *id)
 {
 	enum lift_effect found = LIFT_NONE;
 	unsigned count = at_most(c->count, LIFTS_MAX);
@@ -184,7 +185,8 @@ static enum lift_effect match_once(const struct list_copy *c, usec_t now, const 
 	return found;
 }
 
-enum lift_effect lifts_match(const struct lifts *ls, usec_t now, const uint8_t addr[16], struct str site, char *id)
+enum lift_effect lifts_match(const struct lifts *ls, usec_t now, const uint8_t addr[16], struct str site,
+			     char *id)
 {
 	if (atomic_load_explicit(&ls->latest, memory_order_acquire) <= now)
 		return LIFT_NONE;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lifts in force, in shared memory: written by control alone (from the admin socket and from the store), read by
- * every worker on every request, without a lock (a sequence number tells a reader that it read while control wrote).
+ * The lifts in force, in shared memory: written by control alone (from the admin socket and from the store),
+ * read by every worker on every request, without a lock (a sequence number tells a reader that it read while
+ * control wrote).
  *
- * A lift frees the requests in its scope from the limits until its end, which comes by itself. With `shadow` they are
- * still counted, and it is told who would have been refused. A lift never opens what `allow` or `deny` close.
+ * A lift frees the requests in its scope from the limits until its end, which comes by itself. With `shadow`
+ * they are still counted, and it is told who would have been refused. A lift never opens what `allow` or
+ * `deny` close.
  */
 #ifndef WEIR_RATELIMIT_LIFT_H
 #define WEIR_RATELIMIT_LIFT_H
@@ -19,7 +21,7 @@
 #define LIFTS_MAX 64
 #define LIFT_CLIENTS 16
 #define LIFT_SITES 16
-#define LIFT_ID 9      /* 8 hex digits and the NUL */
+#define LIFT_ID 9 /* 8 hex digits and the NUL */
 #define LIFT_REASON 200
 #define LIFT_BY 64
 #define LIFT_SITE 256
@@ -32,10 +34,10 @@ struct lift_net {
 struct lift {
 	char id[LIFT_ID];
 	bool shadow;
-	usec_t until; /* CLOCK_MONOTONIC of this machine */
+	usec_t until;	  /* CLOCK_MONOTONIC of this machine */
 	unsigned clients; /* 0: every client */
 	struct lift_net client[LIFT_CLIENTS];
-	unsigned sites; /* 0: every site */
+	unsigned sites;			  /* 0: every site */
 	char site[LIFT_SITES][LIFT_SITE]; /* site names: a site's first host */
 	char reason[LIFT_REASON];
 	char by[LIFT_BY];
@@ -53,17 +55,19 @@ unsigned lifts_list(const struct lifts *, usec_t now, struct lift *out);
 
 enum lift_effect { LIFT_NONE, LIFT_FULL, LIFT_SHADOW };
 /*
- * What holds for a request of this client (its real address) to this site: a full lift beats a shadow one. *id is
- * filled in (LIFT_ID bytes) unless LIFT_NONE. With no lift in force it costs one load and a compare.
+ * What holds for a request of this client (its real address) to this site: a full lift beats a shadow one.
+ * *id is filled in (LIFT_ID bytes) unless LIFT_NONE. With no lift in force it costs one load and a compare.
  */
-enum lift_effect lifts_match(const struct lifts *, usec_t now, const uint8_t addr[16], struct str site, char *id);
+enum lift_effect lifts_match(const struct lifts *, usec_t now, const uint8_t addr[16], struct str site,
+			     char *id);
 
 /* Is this client at this site in the lift's scope? */
 bool lift_covers(const struct lift *, const uint8_t addr[16], struct str site);
 
 /*
- * Tombstones: the ids of lifts that were ended before their time, remembered until that time, so that no weir which
- * did not hear of it puts the lift back. Control's own. When all are taken the one that is over soonest goes.
+ * Tombstones: the ids of lifts that were ended before their time, remembered until that time, so that no weir
+ * which did not hear of it puts the lift back. Control's own. When all are taken the one that is over soonest
+ * goes.
  */
 #define LIFTS_ENDED_MAX 256
 struct lift_ended {

@@ -424,13 +424,14 @@ static void test_relative_paths(void **state)
 	struct conf_bundle *b = conf_bundle_new("sub/weir.yaml");
 	struct conf_notes notes = {0};
 	struct conf *c = conf_load(b, &notes);
-	char want[256], folder[128];
+	char want[256], *folder = realpath("sub", NULL);
 	assert_non_null(c);
-	assert_non_null(realpath("sub", folder));
+	assert_non_null(folder);
 	snprintf(want, sizeof(want), "%s/run/a.sock", folder);
 	assert_true(is(c->admin.socket, want));
 	snprintf(want, sizeof(want), "%s/a.log", folder);
 	assert_true(is(c->log.path, want));
+	free(folder);
 	struct addr in = addr_v4(192, 0, 2, 9), out = addr_v4(192, 0, 3, 9);
 	assert_true(netmask_any(netset_lookup(c->nets, &in), &c->deny));
 	assert_false(netmask_any(netset_lookup(c->nets, &out), &c->deny));
@@ -701,11 +702,11 @@ static void test_site_of_against_the_slow_way(void **state)
 	(void)state;
 	FILE *f = open_memstream(&text, &n);
 	fputs(SITES, f);
-	char seen[400][64];
+	char seen[120][72];
 	unsigned sites = 0;
 	while (sites < 120) {
 		make_host(host, &seed, 1 + seed % 6);
-		char pattern[64];
+		char pattern[72];
 		snprintf(pattern, sizeof(pattern), "%s%s", seed >> 9 & 1 ? "*." : "", host);
 		bool known = false;
 		for (unsigned i = 0; i < sites && !known; i++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A load for which each allocation in turn fails: an error and no conf, never a crash. */
+/* A load for which each allocation in turn fails: an error and no conf, never a crash or a leak. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,11 +19,19 @@
 #endif
 
 static long left = -1; /* allocations until one fails; -1: none does */
+static long live;      /* that were not freed yet */
 
 #ifndef SANITIZED
 void *__libc_malloc(size_t);
 void *__libc_calloc(size_t, size_t);
 void *__libc_realloc(void *, size_t);
+void __libc_free(void *);
+
+static void *counted(void *p)
+{
+	live += p != NULL;
+	return p;
+}
 
 static bool fails(void)
 {
@@ -36,17 +44,25 @@ static bool fails(void)
 
 void *malloc(size_t n)
 {
-	return fails() ? NULL : __libc_malloc(n);
+	return fails() ? NULL : counted(__libc_malloc(n));
 }
 
 void *calloc(size_t n, size_t size)
 {
-	return fails() ? NULL : __libc_calloc(n, size);
+	return fails() ? NULL : counted(__libc_calloc(n, size));
 }
 
 void *realloc(void *p, size_t n)
 {
-	return fails() ? NULL : __libc_realloc(p, n);
+	if (fails())
+		return NULL;
+	return p ? __libc_realloc(p, n) : counted(__libc_malloc(n));
+}
+
+void free(void *p)
+{
+	live -= p != NULL;
+	__libc_free(p);
 }
 #endif
 
@@ -91,8 +107,11 @@ static void test_each_allocation(void **state)
 	assert_true(load_once());
 #ifndef SANITIZED
 	for (;; n++) {
+		long before = live;
 		left = n;
-		if (load_once())
+		bool ok = load_once();
+		assert_int_equal(live, before);
+		if (ok)
 			break;
 	}
 	assert_true(n > 100);

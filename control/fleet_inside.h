@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* What control/fleet.c (what is known, and who waits for it) and control/fleet_store.c (the store) share. */
+#ifndef WEIR_CONTROL_FLEET_INSIDE_H
+#define WEIR_CONTROL_FLEET_INSIDE_H
+
+#include "control/fleet.h"
+#include "control/fleet_sync.h"
+#include "control/state.h"
+#include "ratelimit/redis_conn.h"
+
+#define FLEET_SEEN 4096 /* forgivings in FLEET_FORGIVEN_MS */
+
+struct fleet_seen {
+	char id[FLEET_ID];
+	usec_t until;
+};
+
+struct fleet {
+	struct control *c;
+	enum fleet_state state;
+	char id[FLEET_ID];
+	char host[FLEET_HOST];
+	struct text base; /* PREFIX{fleet}: */
+	uint64_t target;  /* a hash of what is connected to, so that a reload sees a change */
+	struct redis_conn *conn, *sub;
+
+	struct redis_call call, subscribe; /* both are given out while `syncing`, `subscribing` */
+	bool syncing, subscribing;
+	bool again;	       /* ask once more when the answer has come */
+	bool list, list_asked; /* the members are wanted; were asked for */
+	bool listed;	       /* `member` is of this answer */
+	bool leaving, first;   /* first: nothing was read from this store yet */
+	usec_t sent_at, latency;
+	char trouble[120];
+	struct timeout_class answer_class, poll_class, ack_class;
+	struct timeout answer_timeout, poll_timeout;
+
+	char news[32]; /* to be published with the next question; "" none */
+	struct sync_forgiven outbox[SYNC_FORGIVEN];
+	unsigned outbox_n, outbox_sent;
+	struct fleet_seen seen[FLEET_SEEN]; /* forgivings that were done here */
+	unsigned seen_next;
+
+	struct list waits;	       /* struct fleet_wait */
+	struct list looks, looks_sent; /* struct fleet_look */
+	unsigned live, members, members_new;
+	struct fleet_member *member, self;
+
+	struct {
+		char id[LIFT_ID];
+		bool shadow;
+		usec_t until;
+	} active[LIFTS_MAX]; /* to be told when they end by themselves */
+	unsigned actives;
+	struct sync_args args;
+};
+
+/* --- fleet.c, for fleet_store.c --- */
+
+void fleet_describe_self(struct fleet *);
+bool fleet_begin_lift(struct fleet *, const struct lift *); /* on this weir; false: LIFTS_MAX are in force */
+bool fleet_end_lift(struct fleet *, const char *id, usec_t until); /* was it in force? */
+bool fleet_has_lift(const struct fleet *, const char *id);
+bool fleet_was_seen(const struct fleet *, const char *forgiven);
+void fleet_mark_seen(struct fleet *, const char *forgiven, usec_t left);
+
+/* The store has answered: waits that are satisfied end, others are looked after again soon. */
+void fleet_check_waits(struct fleet *);
+/* The store is gone: waits of which it never heard end. */
+void fleet_end_unsent_waits(struct fleet *);
+void fleet_finish_looks(struct list *);
+
+/* --- fleet_store.c, for fleet.c --- */
+
+void fleet_store_init(struct fleet *);
+/* Asks the store, now or, while a question is under way, when that is answered. */
+void fleet_push(struct fleet *);
+void fleet_disconnect(struct fleet *);
+
+#endif
