@@ -28,7 +28,8 @@ bool stream_open(struct stream *s, struct loop *l, int fd, void (*ready)(struct 
 	s->err = 0;
 	s->can_read = s->can_write = true; /* told otherwise by the first call that finds nothing */
 	s->connecting = s->peer_closed = s->eof = s->unsure = false;
-	event_assign(&s->event, l->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, s);
+	event_assign(&s->event, l->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event,
+		     s);
 	if (event_add(&s->event, NULL) == 0)
 		return true;
 	close(fd);
@@ -106,7 +107,8 @@ static ssize_t written(struct stream *s, ssize_t sent, size_t asked)
 {
 	if (sent < 0) {
 		ssize_t r = failed(s, &s->can_write);
-		if (r == STREAM_ERROR) /* what the peer said before it closed may be there still, and no edge comes for it */
+		if (r == STREAM_ERROR) /* what the peer said before it closed may be there still, and no edge
+					  comes for it */
 			s->can_read = s->peer_closed = true;
 		return r;
 	}

@@ -127,6 +127,52 @@ void load_check_hosts(struct load *l)
 
 /* --- sites --- */
 
+/* Without its last slash; the root's is empty. */
+static struct str stem(struct str prefix)
+{
+	if (prefix.n && prefix.p[prefix.n - 1] == '/')
+		prefix.n--;
+	return prefix;
+}
+
+static bool contains(struct str outer, struct str inner)
+{
+	outer = stem(outer);
+	inner = stem(inner);
+	return inner.n >= outer.n && str_ieq(outer, (struct str){inner.p, outer.n}) &&
+	       (inner.n == outer.n || inner.p[outer.n] == '/');
+}
+
+static bool says_allow(const struct conf_path *p)
+{
+	return p->has_allow;
+}
+
+static bool says_policy(const struct conf_path *p)
+{
+	return p->policy != POLICY_INHERIT;
+}
+
+static int nearest(const struct conf_site *s, struct str prefix, bool (*says)(const struct conf_path *))
+{
+	int best = -1;
+	for (unsigned i = 0; i < s->paths; i++)
+		if (s->path[i].prefix.p && says(&s->path[i]) && contains(s->path[i].prefix, prefix) &&
+		    (best < 0 || stem(s->path[i].prefix).n >= stem(s->path[best].prefix).n))
+			best = (int)i;
+	return best;
+}
+
+/* The longest prefix wins, but what it does not speak of stays as the prefixes around it say. */
+static void inherit(struct conf_site *s)
+{
+	for (unsigned i = 0; i < s->paths; i++) {
+		struct conf_path *p = &s->path[i];
+		p->allow_of = says_allow(p) ? (int)i : nearest(s, p->prefix, says_allow);
+		p->policy_of = says_policy(p) ? (int)i : nearest(s, p->prefix, says_policy);
+	}
+}
+
 static void make_rules(struct load *l, struct conf_site *s)
 {
 	const char *why;
@@ -149,6 +195,7 @@ static void make_rules(struct load *l, struct conf_site *s)
 				   "prefix `%.*s` has no rule (expected allow or rate_limit beside it)",
 				   RAW(at));
 	}
+	inherit(s);
 }
 
 /* All that the readings of one path may fall under counts, so that four are enough whatever a client sends.

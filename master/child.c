@@ -126,10 +126,13 @@ static bool listen_to_master(struct birth *b)
 		int r = channel_recv(CHILD_CHANNEL_FD, &m);
 		while (r < 0 && (errno == EAGAIN || errno == EINTR)) {
 			if (poll(&p, 1, TOLD_MS) == 0)
-				return false;
+				return errno = ETIMEDOUT, false;
 			r = channel_recv(CHILD_CHANNEL_FD, &m);
 		}
-		if (r <= 0 || !take(b, &m))
+		if (r < 0)
+			return false;
+		errno = 0;
+		if (r == 0 || !take(b, &m))
 			return false;
 	} while (m.type != MSG_GO);
 	return true;
@@ -226,8 +229,11 @@ int child_main(void)
 	static struct shm shm;
 	crash_install("child");
 	fcntl(CHILD_CHANNEL_FD, F_SETFD, FD_CLOEXEC);
-	if (!listen_to_master(&b))
-		return 0;
+	if (!listen_to_master(&b)) {
+		if (errno == ENOTSOCK || errno == EBADF)
+			fputs("weir: --child is for weir itself to use\n", stderr);
+		return errno == ENOTSOCK || errno == EBADF ? 2 : 0;
+	}
 	take_name(&b);
 	crash_install(b.name);
 	if (!join_memory(&b, &shm))

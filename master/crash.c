@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +23,16 @@ struct fault {
 };
 
 static const struct fault faults[] = {
-#if !WEIR_SANITIZED
 	{SIGSEGV, "SIGSEGV", " at address 0x"},
 	{SIGBUS, "SIGBUS", " at address 0x"},
 	{SIGFPE, "SIGFPE", " at instruction 0x"},
 	{SIGILL, "SIGILL", " at instruction 0x"},
-#endif
 	{SIGABRT, "SIGABRT", NULL},
 };
 
+#define FAULTS (sizeof(faults) / sizeof(faults[0]))
+
+static struct sigaction before[FAULTS]; /* the sanitizer's */
 static const char *process = "weir";
 static char stack[STACK];
 
@@ -57,40 +59,50 @@ static size_t append_hex(char *out, size_t n, uintptr_t v)
 	return n;
 }
 
-static void on_fault(int sig, siginfo_t *info, void *context)
+static size_t describe(char *line, int i, const siginfo_t *info)
 {
-	char line[256];
-	void *frame[FRAMES];
 	size_t n = append(line, 0, "weir: ");
-	(void)context;
 	n = append(line, n, process);
 	n = append(line, n, " (pid ");
 	n = (size_t)(fmt_u64(line + n, (uint64_t)getpid()) - line);
 	n = append(line, n, ") dies of ");
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
-		if (faults[i].signal != sig)
-			continue;
-		n = append(line, n, faults[i].name);
-		if (faults[i].at && info->si_code > 0)
-			n = append_hex(line, append(line, n, faults[i].at), (uintptr_t)info->si_addr);
+	n = append(line, n, faults[i].name);
+	if (faults[i].at && info->si_code > 0)
+		n = append_hex(line, append(line, n, faults[i].at), (uintptr_t)info->si_addr);
+	return append(line, n, "; backtrace:\n");
+}
+
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	char line[256];
+	void *frame[FRAMES];
+	int i = 0;
+	while (i < (int)FAULTS - 1 && faults[i].signal != sig)
+		i++;
+	if (WEIR_SANITIZED && info->si_code > 0 && before[i].sa_flags & SA_SIGINFO) {
+		before[i].sa_sigaction(sig, info, context);
+		return;
 	}
-	n = append(line, n, "; backtrace:\n");
-	put(line, n);
+	put(line, describe(line, i, info));
 	backtrace_symbols_fd(frame, backtrace(frame, FRAMES), STDERR_FILENO);
 	raise(sig); /* SA_RESETHAND: the default action */
 }
 
 void crash_install(const char *name)
 {
+	static bool installed;
 	void *frame[1];
 	stack_t s = {.ss_sp = stack, .ss_size = sizeof(stack)};
 	struct sigaction act = {.sa_sigaction = on_fault,
 				.sa_flags = (int)(SA_SIGINFO | SA_ONSTACK | SA_RESETHAND)};
 	process = name;
+	if (installed)
+		return;
+	installed = true;
 	backtrace(frame, 1); /* loads what it needs now: it must not when memory is broken */
 	sigemptyset(&act.sa_mask);
 	if (sigaltstack(&s, NULL) < 0)
 		act.sa_flags &= ~SA_ONSTACK;
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-		sigaction(faults[i].signal, &act, NULL);
+	for (size_t i = 0; i < FAULTS; i++)
+		sigaction(faults[i].signal, &act, &before[i]);
 }

@@ -54,11 +54,25 @@ static char *put_text_or_null(char *p, struct str s, size_t max)
 	return s.n ? put_text(p, s, max) : LIT(p, "null");
 }
 
+/* version-traceid-parentid-flags in lower-case hex; an id of zeros alone is none (W3C Trace Context, 3.2.2). */
+static bool is_traceparent(struct str t)
+{
+	if (t.n < 55 || t.p[2] != '-' || t.p[35] != '-' || t.p[52] != '-' || memcmp(t.p, "ff", 2) == 0)
+		return false;
+	bool zero = true;
+	for (unsigned i = 3; i < 35; i++) {
+		if (!memchr("0123456789abcdef", t.p[i], 16))
+			return false;
+		zero = zero && t.p[i] == '0';
+	}
+	return !zero;
+}
+
 /* The trace that a line belongs to: traceparent's (W3C), the load balancer's Root, else the request's own id. */
 static struct str trace_id(const struct exchange *x)
 {
 	struct str t = x->block ? exchange_field(x, FIELD_TRACEPARENT) : STR_NONE;
-	if (t.n >= 55 && t.p[2] == '-' && t.p[35] == '-')
+	if (is_traceparent(t))
 		return (struct str){t.p + 3, 32};
 	t = x->block ? exchange_field(x, FIELD_X_AMZN_TRACE_ID) : STR_NONE;
 	while (t.n) {
@@ -192,7 +206,7 @@ static char *put_limit_fields(char *p, const struct exchange *x)
 
 static char *put_own_fields(char *p, struct exchange *x, usec_t took)
 {
-	struct str server = x->last_server ? x->last_server->conf->text : STR_NONE;
+	const struct server *last = x->last_server;
 	p = LIT(p, ",\"requestId\":\"");
 	p = mempcpy(p, x->id, REQUEST_ID);
 	p = LIT(p, "\",\"host\":");
@@ -204,7 +218,7 @@ static char *put_own_fields(char *p, struct exchange *x, usec_t took)
 	p = LIT(p, ",\"durationMs\":");
 	p = put_ms_fine(p, took);
 	p = LIT(p, ",\"upstream\":");
-	p = put_text_or_null(p, server, FIELD_MAX_LOGGED);
+	p = put_text_or_null(p, last ? last->up->conf->name : STR_NONE, FIELD_MAX_LOGGED);
 	p = LIT(p, ",\"upstreamMs\":");
 	if (x->first_at)
 		p = put_ms_fine(p, x->first_at - (x->sent_at ? x->sent_at : x->head_at));
@@ -215,6 +229,8 @@ static char *put_own_fields(char *p, struct exchange *x, usec_t took)
 	p = put_client(p, x);
 	p = LIT(p, ",\"peer\":");
 	p = put_peer(p, x->client);
+	p = LIT(p, ",\"upstreamServer\":");
+	p = put_text_or_null(p, last ? last->conf->text : STR_NONE, FIELD_MAX_LOGGED);
 	if (x->note && !x->from_upstream) {
 		p = LIT(p, ",\"note\":");
 		p = put_text(p, str_of(x->note), FIELD_MAX_LOGGED);

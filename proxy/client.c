@@ -10,8 +10,8 @@
 #include "base/log.h"
 #include "proxy/exchange.h"
 
-#define LINGER_READS 64		/* a turn, of what is thrown away while lingering */
-#define HEAD_WANT 1024		/* room to read a head into, before it proves to be longer */
+#define LINGER_READS 64 /* a turn, of what is thrown away while lingering */
+#define HEAD_WANT 1024	/* room to read a head into, before it proves to be longer */
 
 static const char *const end_words[END_REASONS] = {
 	[END_CLIENT_CLOSED] = "client_closed",
@@ -200,7 +200,9 @@ static void read_preface(struct client *c)
 		struct proxy_info info;
 		size_t used;
 		const char *why;
-		switch (buf_len(&c->in) ? proxy_protocol_parse(buf_head(&c->in), buf_len(&c->in), &info, &used, &why) : PP_MORE) {
+		switch (buf_len(&c->in)
+				? proxy_protocol_parse(buf_head(&c->in), buf_len(&c->in), &info, &used, &why)
+				: PP_MORE) {
 		case PP_DONE:
 			take_preface(c, &info, used);
 			return;
@@ -273,7 +275,8 @@ static void on_again(struct task *t)
 	go_on(list_entry(t, struct client, again));
 }
 
-/* An empty line alone is what some clients send behind a body (RFC 9112, 2.2): no reason to answer anything. */
+/* An empty line alone is what some clients send behind a body (RFC 9112, 2.2): no reason to answer anything.
+ */
 static void head_timeout(struct client *c)
 {
 	if (buf_len(&c->in) <= 2)

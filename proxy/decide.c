@@ -29,27 +29,27 @@ static bool path_rules(const struct conf *conf, const struct conf_site *site, co
 		d->kind = DECISION_UNREADABLE;
 		return false;
 	}
-	for (unsigned i = 0; i < site->paths; i++) {
-		const struct conf_path *p = &site->path[i];
-		if (!(m.any >> i & 1))
-			continue;
-		if (p->has_allow && !may_enter(&p->allow, nets, DECISION_PATH, d)) {
-			d->path = p;
+	uint64_t loosened = 0;
+	for (uint64_t left = m.any; left; left &= left - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(left);
+		const struct conf_path *rule = &site->path[i];
+		const struct conf_path *guard = rule->allow_of >= 0 ? &site->path[rule->allow_of] : NULL;
+		int policy = rule->policy_of >= 0 ? site->path[rule->policy_of].policy : POLICY_INHERIT;
+		if (guard && !may_enter(&guard->allow, nets, DECISION_PATH, d)) {
+			d->path = guard;
 			return false;
 		}
-		if (p->policy >= 0 && nets)
-			ask(conf, nets, p->policy, d);
-	}
-	uint64_t loosened = 0;
-	for (unsigned i = 0; i < site->paths; i++)
-		if (site->path[i].policy == POLICY_OFF)
+		if (policy >= 0 && nets)
+			ask(conf, nets, policy, d);
+		if (policy == POLICY_OFF)
 			loosened |= (uint64_t)1 << i;
-	*off = m.any && (m.any & ~loosened) == 0 && m.all == m.any;
+	}
+	*off = loosened && m.any == loosened && (m.all & loosened);
 	return true;
 }
 
-void decide(const struct conf *conf, const struct conf_site *site, const struct netmask *nets, struct str path,
-	    struct decision *d)
+void decide(const struct conf *conf, const struct conf_site *site, const struct netmask *nets,
+	    struct str path, struct decision *d)
 {
 	d->kind = DECISION_PASS;
 	d->path = NULL;

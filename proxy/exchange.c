@@ -11,14 +11,15 @@
 #include "proxy/reply.h"
 
 #define SPARES_MAX 256
-#define VALUES_MAX 64 /* lines of one forwarding field; of more, the last ones, since they are read from the right */
+#define VALUES_MAX                                                                                           \
+	64 /* lines of one forwarding field; of more, the last ones, since they are read from the right */
 
 /* --- making and ending --- */
 
 static void put_id(struct exchange *x)
 {
 	uint64_t a = worker_random(x->worker), b = worker_random(x->worker);
-	a = (a & ~UINT64_C(0xf000)) | 0x4000;		 /* version 4 */
+	a = (a & ~UINT64_C(0xf000)) | 0x4000;		    /* version 4 */
 	b = (b & ~(UINT64_C(3) << 62)) | UINT64_C(1) << 63; /* variant */
 	char *p = fmt_hex(x->id, a >> 32, 8);
 	*p++ = '-';
@@ -327,7 +328,8 @@ static enum step stage_admit(struct exchange *x)
 		return judge(x);
 	if (!t->asks)
 		return STEP_NEXT;
-	x->lift = lifts_match(x->worker->lifts, x->worker->loop.now, x->who.addr.b, x->site->name, x->lift_id);
+	x->lift =
+		lifts_match(x->worker->lifts, x->worker->loop.now, x->who.addr.b, x->site->name, x->lift_id);
 	if (x->lift == LIFT_FULL) {
 		x->verdict = VERDICT_LIFTED;
 		return STEP_NEXT;
@@ -349,7 +351,8 @@ static bool may_upgrade_to(const struct conf_site *site, struct str token)
 	return false;
 }
 
-/* The first token of the site's list goes on alone, so that nothing else can be agreed on (h2c walks around rules). */
+/* The first token of the site's list goes on alone, so that nothing else can be agreed on (h2c walks around
+ * rules). */
 static enum step stage_upgrade(struct exchange *x)
 {
 	if (!x->req.connection_upgrade || !x->site->upgrades || !x->req_body.done)
@@ -375,8 +378,8 @@ static const struct stage {
 	const char *name;
 	enum step (*run)(struct exchange *);
 } stages[] = {
-	{"identify", stage_identify}, {"answer", stage_answer},	  {"route", stage_route},
-	{"authorize", stage_authorize}, {"admit", stage_admit},	  {"upgrade", stage_upgrade},
+	{"identify", stage_identify},	{"answer", stage_answer},   {"route", stage_route},
+	{"authorize", stage_authorize}, {"admit", stage_admit},	    {"upgrade", stage_upgrade},
 	{"measure", stage_measure},	{"connect", stage_connect}, {"forward", stage_forward},
 };
 #define STAGES (sizeof(stages) / sizeof(stages[0]))
@@ -395,6 +398,13 @@ void exchange_run(struct exchange *x)
 	}
 }
 
+void exchange_connect_again(struct exchange *x)
+{
+	while (stages[x->stage].run != stage_connect)
+		x->stage--;
+	exchange_run(x);
+}
+
 void exchange_start(struct exchange *x)
 {
 	struct client *c = x->client;
@@ -403,7 +413,8 @@ void exchange_start(struct exchange *x)
 	x->head_at = x->worker->loop.now;
 	x->keep = x->req.keep_alive;
 	buf_consume(&c->in, x->req.length);
-	body_begin(&x->req_body, (enum h1_framing)x->req.framing, x->req.content_length, &x->worker->request_limits);
+	body_begin(&x->req_body, (enum h1_framing)x->req.framing, x->req.content_length,
+		   &x->worker->request_limits);
 	exchange_run(x);
 }
 

@@ -100,6 +100,9 @@ void exchange_refuse(struct exchange *, unsigned status, const char *why);
 /* Goes on at its present stage. The exchange, and its client, may be gone afterwards. */
 void exchange_run(struct exchange *);
 
+/* Goes on at the connect stage, for a second try. As exchange_run otherwise. */
+void exchange_connect_again(struct exchange *);
+
 /* Stops everything that could call it; its log line is written. The client is being closed, so it tells it nothing. */
 void exchange_cancel(struct exchange *);
 

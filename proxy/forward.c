@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The last two stages: a connection to a server of the site's upstream, and the flow of both messages over it.
+ * The last two stages: a connection to a server of the site's upstream, and the flow of both messages over
+ * it.
  *
- * forward() is one function that does whatever can be done now, in both directions, and is called whenever something
- * may have changed: bytes or room at either side, a response of our own, a budget used up earlier. It ends the exchange
- * when the response has left.
+ * forward() is one function that does whatever can be done now, in both directions, and is called whenever
+ * something may have changed: bytes or room at either side, a response of our own, a budget used up earlier.
+ * It ends the exchange when the response has left.
  */
 #include <errno.h>
 #include <string.h>
@@ -14,9 +15,10 @@
 #include "proxy/reply.h"
 #include "proxy/tunnel.h"
 
-#define SMALL_BODY 2048		 /* goes out in one write with its head, and may be sent again with it */
-#define EARLY_MAX (64u << 10)	 /* of a request that is read and dropped after its response, to keep the connection */
-#define TURN_BUDGET 16		 /* reads a direction before others have their turn */
+#define SMALL_BODY 2048 /* goes out in one write with its head, and may be sent again with it */
+#define EARLY_MAX                                                                                            \
+	(64u << 10)    /* of a request that is read and dropped after its response, to keep the connection */
+#define TURN_BUDGET 16 /* reads a direction before others have their turn */
 
 enum flow {
 	FLOW_GO,   /* nothing more to do here now */
@@ -50,13 +52,15 @@ static void cut(struct exchange *x)
 	struct client *c = x->client;
 	body_flush(&c->stream, &c->out);
 	if (!x->to_client.chunked && x->resp.framing != H1_FRAMING_LENGTH)
-		stream_reset(&c->stream); /* a body that ends with the connection would look whole after a FIN */
+		stream_reset(
+			&c->stream); /* a body that ends with the connection would look whole after a FIN */
 	client_close(c, END_UPSTREAM);
 }
 
 static bool may_send_again(const struct exchange *x, bool unread)
 {
-	return !x->retried && !x->body_sent && (unread || http_method_idempotent((enum http_method)x->req.method));
+	return !x->retried && !x->body_sent &&
+	       (unread || http_method_idempotent((enum http_method)x->req.method));
 }
 
 /* Before a response: once more to another server or on a fresh connection, or it is the end of it. */
@@ -72,7 +76,7 @@ static void try_again(struct exchange *x, bool unread, unsigned status, const ch
 	x->up_sent = 0;
 	x->sent_at = 0;
 	x->server_waits = NULL;
-	exchange_run(x); /* at the connect stage again */
+	exchange_connect_again(x);
 }
 
 static void on_failed(void *ctx, struct sconn *s, int err)
@@ -81,7 +85,8 @@ static void on_failed(void *ctx, struct sconn *s, int err)
 	x->last_server = s->server;
 	x->server = NULL;
 	bool slow = err == ETIMEDOUT;
-	try_again(x, true, slow ? 504 : 502, slow ? "the upstream took no connection in time" : "the upstream refused the connection");
+	try_again(x, true, slow ? 504 : 502,
+		  slow ? "the upstream took no connection in time" : "the upstream refused the connection");
 }
 
 static void on_timed_out(void *ctx, struct sconn *s)
@@ -107,16 +112,11 @@ static const struct upstream_user user = {on_ready, on_failed, on_timed_out};
 static enum flow server_broke(struct exchange *x, const char *kind, const char *why)
 {
 	bool stale = x->server->reused && !x->first_at;
-	if (!stale) {
+	if (!stale)
 		server_count_failure(x->server->server, kind);
-	} else {
-		x->last_server = NULL;
-	}
-	struct sconn *s = x->server;
-	struct server *server = s->server;
-	sconn_close(s);
-	x->server = NULL;
-	x->last_server = stale ? NULL : server;
+	drop_server(x);
+	if (stale)
+		x->last_server = NULL; /* no reason to avoid it */
 	try_again(x, x->up_sent == 0, 502, why);
 	return FLOW_OVER;
 }
@@ -127,7 +127,8 @@ static bool take_small_body(struct exchange *x)
 {
 	struct client *c = x->client;
 	size_t n = (size_t)x->req_body.left;
-	if (x->req.framing != H1_FRAMING_LENGTH || x->req_body.done || x->req_body.left > SMALL_BODY || buf_len(&c->in) < n)
+	if (x->req.framing != H1_FRAMING_LENGTH || x->req_body.done || x->req_body.left > SMALL_BODY ||
+	    buf_len(&c->in) < n)
 		return true;
 	if (!buf_append(&x->up_out, buf_head(&c->in), n))
 		return false;
@@ -194,7 +195,8 @@ static bool send_head(struct exchange *x)
 {
 	struct stream *st = &x->server->stream;
 	while (x->up_sent < buf_len(&x->up_out) && st->can_write) {
-		ssize_t n = stream_write(st, buf_head(&x->up_out) + x->up_sent, buf_len(&x->up_out) - x->up_sent);
+		ssize_t n =
+			stream_write(st, buf_head(&x->up_out) + x->up_sent, buf_len(&x->up_out) - x->up_sent);
 		if (n == STREAM_ERROR)
 			return false;
 		if (n > 0) {
@@ -309,7 +311,8 @@ static enum out_framing out_framing(const struct exchange *x)
 	return x->resp.has_length && x->resp.status != 204 ? OUT_LENGTH : OUT_NONE;
 }
 
-/* Whether the connection can go on after this response, as far as that can be known before its first byte leaves. */
+/* Whether the connection can go on after this response, as far as that can be known before its first byte
+ * leaves. */
 static void settle_keep(struct exchange *x, enum out_framing framing)
 {
 	if (framing == OUT_UNTIL_CLOSE || worker_leaving(x->worker))
@@ -341,7 +344,8 @@ static enum flow begin_response(struct exchange *x)
 		buf_drop(&x->up_out);
 		x->up_sent = 0;
 	}
-	body_begin(&x->resp_body, (enum h1_framing)h->framing, h->content_length, &x->worker->response_limits);
+	body_begin(&x->resp_body, (enum h1_framing)h->framing, h->content_length,
+		   &x->worker->response_limits);
 	x->to_client.chunked = framing == OUT_CHUNKED;
 	buf_consume(&s->in, h->length);
 	return FLOW_GO;
@@ -488,7 +492,8 @@ static enum flow read_response(struct exchange *x)
 
 /* --- the end, and waiting --- */
 
-/* What the client still sends of a request that is answered is read and dropped, so that the connection can be kept. */
+/* What the client still sends of a request that is answered is read and dropped, so that the connection can
+ * be kept. */
 static enum flow drain_request(struct exchange *x)
 {
 	struct client *c = x->client;
@@ -535,7 +540,8 @@ static struct timeout_class *server_class(struct exchange *x)
 }
 
 /* Arms one side's timeout for what is waited for now: started over when that changed or bytes moved. */
-static void wait_for(struct timeout *t, struct timeout_class **armed, struct timeout_class *want, bool progress)
+static void wait_for(struct timeout *t, struct timeout_class **armed, struct timeout_class *want,
+		     bool progress)
 {
 	if (want == *armed && !(want && progress))
 		return;
@@ -550,11 +556,13 @@ static void retime(struct exchange *x)
 {
 	wait_for(&x->client->timeout, &x->client_waits, client_class(x), x->progress);
 	if (x->server && x->server->state == SCONN_BUSY) /* while it connects, another timeout is running */
-		wait_for(&x->server->timeout, &x->server_waits, server_class(x), x->progress && x->resp_begun);
+		wait_for(&x->server->timeout, &x->server_waits, server_class(x),
+			 x->progress && x->resp_begun);
 	x->progress = false;
 }
 
-/* A client that is gone is seen by reading only; one that has shut its side may still wait for its response. */
+/* A client that is gone is seen by reading only; one that has shut its side may still wait for its response.
+ */
 static enum flow look_for_abort(struct exchange *x)
 {
 	struct client *c = x->client;

@@ -7,7 +7,8 @@
 
 #define LIT(p, text) ((char *)mempcpy(p, text, sizeof(text) - 1))
 
-#define REQUEST_OVERHEAD 3072 /* all that is added to a request: forwarding fields with 32 hops, the id, framing */
+#define REQUEST_OVERHEAD                                                                                     \
+	3072 /* all that is added to a request: forwarding fields with 32 hops, the id, framing */
 #define RESPONSE_OVERHEAD (512 + RENDER_LIMITS)
 #define COOKIE_OVERHEAD 256 /* what rewriting adds to one line, besides the domain */
 
@@ -28,7 +29,8 @@ static char *put_method(char *p, struct exchange *x)
 	*p++ = ' ';
 	if (x->req.form == H1_TARGET_ORIGIN)
 		return fmt_str(p, h1_text(x->base, x->req.target));
-	struct str path = h1_text(x->base, x->req.path); /* an absolute target goes on in origin form (RFC 9112, 3.2.2) */
+	struct str path = h1_text(
+		x->base, x->req.path); /* an absolute target goes on in origin form (RFC 9112, 3.2.2) */
 	p = fmt_str(p, path.n ? path : STR("/"));
 	if (x->req.has_query) {
 		*p++ = '?';
@@ -376,7 +378,8 @@ bool render_interim(struct exchange *x, const char *base)
 		return false;
 	char *p = put_status_line(start, &x->resp, base);
 	for (const struct h1_field *f = x->resp.field, *end = f + x->resp.fields; f < end; f++) {
-		if (f->flags & H1_FIELD_NAMED_IN_CONNECTION || field_is(f->id, FIELD_HOP) || f->id == FIELD_CONTENT_LENGTH)
+		if (f->flags & H1_FIELD_NAMED_IN_CONNECTION || field_is(f->id, FIELD_HOP) ||
+		    f->id == FIELD_CONTENT_LENGTH)
 			continue;
 		p = put_field(p, h1_name(base, f), h1_value(base, f));
 	}

@@ -44,7 +44,8 @@ static const char *phrase_of(unsigned status)
 	return "Error";
 }
 
-/* What has come already is thrown away at once; of what may be left, a length tells and a chunked body does not. */
+/* What has come already is thrown away at once; of what may be left, a length tells and a chunked body does
+ * not. */
 static enum body_move drop_arrived(struct exchange *x)
 {
 	struct client *c = x->client;
@@ -197,8 +198,9 @@ void reply_preflight(struct exchange *x)
 
 void reply_overload(int fd)
 {
-	static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
-				   "Content-Length: 0\r\n\r\n";
+	static const char text[] =
+		"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
+		"Content-Length: 0\r\n\r\n";
 	ssize_t ignored = send(fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)ignored;
 	shutdown(fd, SHUT_WR);

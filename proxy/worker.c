@@ -195,7 +195,8 @@ void worker_warn_unnamed(struct worker *w)
 	if (atomic_load_explicit(&board()->unnamed_said, memory_order_relaxed) == now ||
 	    atomic_exchange(&board()->unnamed_said, now) == now)
 		return;
-	log_warn("a trusted proxy sent a request that names no client: nobody is not limited and enters no guarded place. "
+	log_warn("a trusted proxy sent a request that names no client: nobody is not limited and enters no "
+		 "guarded place. "
 		 "Is the load balancer's X-Forwarded-For mode `append`?");
 }
 
@@ -265,8 +266,10 @@ static bool open_cookies(struct worker *w)
 			.same_site = same_site[s->same_site],
 		};
 	}
-	w->cookie_rules = (struct cookie_rules){
-		.domain = c->domain, .rule = rule, .rules = c->shares, .retire_host_only = c->retire_host_only};
+	w->cookie_rules = (struct cookie_rules){.domain = c->domain,
+						.rule = rule,
+						.rules = c->shares,
+						.retire_host_only = c->retire_host_only};
 	return true;
 }
 
@@ -313,8 +316,9 @@ static bool open_sites(struct worker *w)
 
 static bool open_limiter(struct worker *w, struct shm *shm)
 {
-	static const enum limiter_on_failure on_failure[] = {
-		[ON_FAILURE_LOCAL] = LIMITER_LOCAL, [ON_FAILURE_ALLOW] = LIMITER_ALLOW, [ON_FAILURE_DENY] = LIMITER_DENY};
+	static const enum limiter_on_failure on_failure[] = {[ON_FAILURE_LOCAL] = LIMITER_LOCAL,
+							     [ON_FAILURE_ALLOW] = LIMITER_ALLOW,
+							     [ON_FAILURE_DENY] = LIMITER_DENY};
 	const struct conf_rate_limit *c = &w->conf->rate_limit;
 	struct redis_target target = {
 		.host = c->server.host,
@@ -350,7 +354,8 @@ static void find_capacity(struct worker *w)
 	w->client_max = w->conf->caps.connections;
 	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur == RLIM_INFINITY)
 		return;
-	rlim_t fit = r.rlim_cur > FDS_OWN * 2 ? (r.rlim_cur - FDS_OWN) / FDS_A_CLIENT : FDS_OWN / FDS_A_CLIENT;
+	rlim_t fit =
+		r.rlim_cur > FDS_OWN * 2 ? (r.rlim_cur - FDS_OWN) / FDS_A_CLIENT : FDS_OWN / FDS_A_CLIENT;
 	if (fit < w->client_max)
 		w->client_max = (unsigned)fit;
 }
@@ -361,14 +366,16 @@ static bool set_up(struct worker *w, struct shm *shm)
 	if (getrandom(w->random, sizeof(w->random), 0) != (ssize_t)sizeof(w->random) || !loop_init(&w->loop))
 		return false;
 	list_init(&w->clients);
-	w->request_limits = (struct h1_limits){.line = c->caps.line, .head = c->caps.head, .fields = c->caps.fields};
+	w->request_limits =
+		(struct h1_limits){.line = c->caps.line, .head = c->caps.head, .fields = c->caps.fields};
 	w->response_limits = w->request_limits;
 	open_counters(w);
 	open_timeouts(w);
 	find_capacity(w);
 	w->log = access_log_open(w);
 	worker_time(w);
-	return w->log && open_sites(w) && open_cookies(w) && open_origins(w) && open_shadows(w) && open_limiter(w, shm);
+	return w->log && open_sites(w) && open_cookies(w) && open_origins(w) && open_shadows(w) &&
+	       open_limiter(w, shm);
 }
 
 static void tear_down(struct worker *w)

@@ -43,7 +43,8 @@ struct store_redis {
 	struct store_question *trial; /* the one under way while PROBING */
 	unsigned failures;	      /* in a row */
 	bool spoke;		      /* the last failure was an answer */
-	usec_t last_answer, last_timeout;
+	usec_t last_good;	      /* answer in time */
+	usec_t last_timeout;
 	usec_t oldest; /* since when the server owes an answer; 0: it owes none */
 
 	bool knows_clock;
@@ -170,7 +171,6 @@ static void owe(struct store_redis *s)
  */
 static void heard(struct store_redis *s)
 {
-	s->last_answer = s->loop->now;
 	s->oldest = redis_conn_waiting(s->conn) ? s->loop->now : 0;
 }
 
@@ -200,7 +200,7 @@ static void failed(struct store_redis *s, bool spoke, const char *why)
 		open_breaker(s, why);
 		return;
 	}
-	bool quiet = s->loop->now - s->last_answer >= BREAKER_QUIET * s->timeout_us;
+	bool quiet = s->loop->now - s->last_good >= BREAKER_QUIET * s->timeout_us;
 	if ((s->state == STORE_READY || s->state == STORE_DEGRADED) && s->failures >= BREAKER && quiet)
 		open_breaker(s, why);
 }
@@ -208,7 +208,7 @@ static void failed(struct store_redis *s, bool spoke, const char *why)
 static void succeeded(struct store_redis *s, const struct store_question *q)
 {
 	s->failures = 0;
-	s->last_answer = s->loop->now;
+	s->last_good = s->loop->now;
 	if (s->state == STORE_PROBING && q == s->trial)
 		set_state(s, STORE_READY, "a question was answered");
 }
@@ -337,7 +337,7 @@ static void end(struct store_question *q, const struct redis_answer *a)
 	q->answered(q, a);
 }
 
-static bool send(struct store_redis *s, struct store_question *q)
+static bool put_question(struct store_redis *s, struct store_question *q)
 {
 	struct str prefix = {s->prefix, s->prefix_n};
 	char *out = redis_conn_room(s->conn, redis_script_room(prefix, q->asks));
@@ -364,7 +364,7 @@ static bool ask_again(struct store_redis *s, struct store_question *q)
 	if (q->again || q->late || q->give_up_at <= s->loop->now || !redis_conn_ready(s->conn))
 		return false;
 	q->again = true;
-	return send(s, q);
+	return put_question(s, q);
 }
 
 static void answer(struct store_redis *s, struct store_question *q, const struct redis_reply *r)
@@ -426,7 +426,7 @@ bool store_redis_ask(struct store_redis *s, struct store_question *q)
 	q->call.done = on_answer;
 	if (!s->used)
 		ask_time(s); /* the first in a while */
-	if (!send(s, q)) {
+	if (!put_question(s, q)) {
 		metric_add(s->failed_full, 1);
 		return false;
 	}
@@ -476,25 +476,23 @@ static void on_tick(struct timeout *t)
 
 /* Life */
 
+static series_t failure_series(enum redis_failure f)
+{
+	char labels[METRIC_LABELS];
+	metric_label(labels, sizeof(labels), "kind", redis_failure_name(f));
+	return metric_series(METRIC_STORE_FAILURES, labels);
+}
+
 static void open_series(struct store_redis *s)
 {
 	char labels[METRIC_LABELS];
-	static const struct {
-		enum redis_failure failure;
-		size_t at;
-	} rows[] = {
-		{REDIS_TIMEOUT, offsetof(struct store_redis, failed_timeout)},
-		{REDIS_FULL, offsetof(struct store_redis, failed_full)},
-		{REDIS_GARBAGE, offsetof(struct store_redis, failed_garbage)},
-	};
 	for (unsigned i = 0; i < STORE_STATES; i++) {
 		metric_label(labels, sizeof(labels), "state", store_state_name((enum store_state)i));
 		s->states[i] = metric_series(METRIC_STORE_STATE, labels);
 	}
-	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		metric_label(labels, sizeof(labels), "kind", redis_failure_name(rows[i].failure));
-		*(series_t *)(void *)((char *)s + rows[i].at) = metric_series(METRIC_STORE_FAILURES, labels);
-	}
+	s->failed_timeout = failure_series(REDIS_TIMEOUT);
+	s->failed_full = failure_series(REDIS_FULL);
+	s->failed_garbage = failure_series(REDIS_GARBAGE);
 	histogram_open(&s->took, METRIC_STORE_SECONDS, "");
 	metric_add(s->states[STORE_CONNECTING], 1);
 }

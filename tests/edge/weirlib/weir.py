@@ -75,6 +75,7 @@ def base_config(origin=None, **more):
         "rate_limit": {"policies": {"default": {"requests": 1000, "window": "60s"}}},
         "upstreams": {"main": {"servers": [o.address for o in _list(origin)] or ["127.0.0.1:9"]}},
         "sites": [{"hosts": ["*"], "upstream": "main"}],
+        "drain": {"grace": "100ms", "timeout": "4s"},
     }
     config.update(more)
     return config
