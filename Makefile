@@ -71,7 +71,7 @@ BUILD_DEPS := gcc make pkg-config libevent-dev libssl-dev libhiredis-dev libyaml
 RUN_DEPS   := $(BUILD_DEPS) redis-server curl
 TEST_DEPS  := $(RUN_DEPS) libcmocka-dev python3 python3-pytest openssl procps strace wrk prometheus chromium chromium-driver
 LINT_DEPS  := $(BUILD_DEPS) clang clang-format clang-tidy cppcheck python3 git
-BENCH_DEPS := $(RUN_DEPS) python3 wrk nginx-light haproxy valgrind strace
+BENCH_DEPS := $(RUN_DEPS) python3 wrk nginx haproxy valgrind strace
 
 .PHONY: run test unit edge lint analyze bench loadtest install clean deps-build deps-run deps-test deps-lint deps-bench
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The notice board: one small section of the shared memory that says who is there and what goes for all of them.
- * Each field names its one writer; everybody reads. Times are CLOCK_MONOTONIC microseconds, which agree between
- * the processes of one machine.
+ * The notice board: one small section of the shared memory that says who is there and what goes for all of
+ * them. Each field names its one writer; everybody reads. Times are CLOCK_MONOTONIC microseconds, which agree
+ * between the processes of one machine.
  */
 #ifndef WEIR_BASE_BOARD_H
 #define WEIR_BASE_BOARD_H
@@ -14,7 +14,8 @@
 
 #include "base/clock.h"
 
-#define PROC_MAX 160 /* slots for processes; 0 is the master's, and takes in what others counted when they leave */
+#define PROC_MAX                                                                                             \
+	160 /* slots for processes; 0 is the master's, and takes in what others counted when they leave */
 #define BOARD_HASH 17
 
 enum proc_kind { PROC_NONE, PROC_MASTER, PROC_CONTROL, PROC_WORKER };
@@ -49,9 +50,10 @@ struct board {
 	_Atomic int64_t draining_us;  /* master: since when */
 	char config_hash[BOARD_HASH]; /* master, before the generation: hex, of the config in force */
 
-	_Atomic uint32_t fleet;	      /* control: live weirs on the store; 0 while it was never learned */
-	_Atomic int64_t fleet_us;     /* control: when it was */
-	_Atomic uint32_t limits_generation; /* control: counts lifts begun, ended and forgivings; older answers are void */
+	_Atomic uint32_t fleet;	  /* control: live weirs on the store; 0 while it was never learned */
+	_Atomic int64_t fleet_us; /* control: when it was */
+	_Atomic uint32_t limits_generation; /* control: counts lifts begun, ended and forgivings; older
+					       answers are void */
 
 	_Atomic uint32_t unnamed_said; /* workers: the generation that has warned of clients without a name */
 

@@ -3,10 +3,11 @@
  * Buffers for bytes in flight. A block is a piece of memory with a count of its holders; a buf is a window
  * [at, end) into one block, and holds nothing while it is empty and let go, so an idle connection costs none.
  *
- * Bytes in a block never move while somebody else holds it too: a request's head stays where it was parsed as long
- * as its exchange holds the block, while the bytes after it go on through the same buf.
+ * Bytes in a block never move while somebody else holds it too: a request's head stays where it was parsed as
+ * long as its exchange holds the block, while the bytes after it go on through the same buf.
  *
- * Blocks are kept in per-process pools by size. Out of memory: the calls answer NULL or false, nothing is lost.
+ * Blocks are kept in per-process pools by size. Out of memory: the calls answer NULL or false, nothing is
+ * lost.
  */
 #ifndef WEIR_BASE_BUF_H
 #define WEIR_BASE_BUF_H
@@ -27,7 +28,7 @@ struct buf {
 	uint32_t at, end;
 };
 
-#define BLOCK_SMALL 4096  /* sizes of whole blocks; a little less is usable */
+#define BLOCK_SMALL 4096 /* sizes of whole blocks; a little less is usable */
 #define BLOCK_MEDIUM 16384
 #define BLOCK_LARGE 65536
 
@@ -73,8 +74,8 @@ static inline void buf_drop(struct buf *b)
 }
 
 /*
- * Room for more bytes after the present ones, at least `want` (> 0): *room says how many. The bytes may move to
- * another block for it. Write there, then buf_commit.
+ * Room for more bytes after the present ones, at least `want` (> 0): *room says how many. The bytes may move
+ * to another block for it. Write there, then buf_commit.
  */
 char *buf_room(struct buf *b, size_t want, size_t *room);
 

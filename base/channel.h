@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages between the master and its children over a SOCK_SEQPACKET socketpair, each with up to CHANNEL_FDS file
- * descriptors beside it. Message boundaries are kept by the socket; a message is at most CHANNEL_BYTES.
+ * Messages between the master and its children over a SOCK_SEQPACKET socketpair, each with up to CHANNEL_FDS
+ * file descriptors beside it. Message boundaries are kept by the socket; a message is at most CHANNEL_BYTES.
  */
 #ifndef WEIR_BASE_CHANNEL_H
 #define WEIR_BASE_CHANNEL_H
@@ -27,8 +27,8 @@ int channel_pair(int fd[2]);
 /* 0, or -1 with errno (EAGAIN: the peer does not read). */
 int channel_send(int fd, const struct channel_msg *);
 /*
- * 1: a message; 0: the peer is gone; -1 with errno (EAGAIN: none now; EPROTO: one was thrown away, because it was not
- * of this kind or this process has no room for its descriptors).
+ * 1: a message; 0: the peer is gone; -1 with errno (EAGAIN: none now; EPROTO: one was thrown away, because it
+ * was not of this kind or this process has no room for its descriptors).
  */
 int channel_recv(int fd, struct channel_msg *);
 

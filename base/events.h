@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What happened lately, for `weirctl events`: reloads, store changes, ejections, lifts, crashes. A ring of the
- * last EVENTS_KEPT in shared memory; any process adds, control reads. Each event also goes to the own log.
+ * What happened lately, for `weirctl events`: reloads, store changes, ejections, lifts, crashes. A ring of
+ * the last EVENTS_KEPT in shared memory; any process adds, control reads. Each event also goes to the own
+ * log.
  */
 #ifndef WEIR_BASE_EVENTS_H
 #define WEIR_BASE_EVENTS_H
@@ -15,7 +16,15 @@
 #define EVENTS_KEPT 512
 #define EVENT_TEXT 400
 
-enum event_kind { EVENT_PROCESS, EVENT_RELOAD, EVENT_STORE, EVENT_UPSTREAM, EVENT_LIFT, EVENT_CLIENT, EVENT_ADMIN };
+enum event_kind {
+	EVENT_PROCESS,
+	EVENT_RELOAD,
+	EVENT_STORE,
+	EVENT_UPSTREAM,
+	EVENT_LIFT,
+	EVENT_CLIENT,
+	EVENT_ADMIN
+};
 
 struct event_row {
 	uint64_t seq; /* from 1 */

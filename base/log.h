@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * weir's own log: one line a message on stderr, as text on a terminal and as JSON elsewhere. In processes that have
- * joined a ring (base/ring.h) lines go through it, so that a stderr that nobody reads holds nobody up; in the others
- * they are written at once. Messages never carry secrets: config values are named, not shown.
+ * weir's own log: one line a message on stderr, as text on a terminal and as JSON elsewhere. In processes
+ * that have joined a ring (base/ring.h) lines go through it, so that a stderr that nobody reads holds nobody
+ * up; in the others they are written at once. Messages never carry secrets: config values are named, not
+ * shown.
  */
 #ifndef WEIR_BASE_LOG_H
 #define WEIR_BASE_LOG_H
@@ -29,7 +30,8 @@ void log_msg(enum log_level, const char *fmt, ...) __attribute__((format(printf,
 #define log_warn(...) log_msg(LOG_WARN, __VA_ARGS__)
 #define log_error(...) log_msg(LOG_ERROR, __VA_ARGS__)
 
-/* For messages that may come in floods: true once in `every`; then *missed says how many were passed over since. */
+/* For messages that may come in floods: true once in `every`; then *missed says how many were passed over
+ * since. */
 struct log_limit {
 	usec_t next;
 	unsigned missed;

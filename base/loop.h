@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loop of a process: one libevent base, and around it what libevent does not do well enough for us. A turn
- * is, in this order: events; tasks that were ready before it (loop_soon); timeouts that are due; hooks; burials.
+ * The loop of a process: one libevent base, and around it what libevent does not do well enough for us. A
+ * turn is, in this order: events; tasks that were ready before it (loop_soon); timeouts that are due; hooks;
+ * burials.
  *
  * - `now` is CLOCK_MONOTONIC read once a turn, before the first callback of that turn sees it.
  * - A task is work that was stopped by a budget, or that must not run inside its caller.
- * - Timeouts of equal length share a class, a list that is in order by itself: arming costs a few instructions.
- * - A hook runs at the end of every turn: what was gathered in it (questions to a store, log lines) leaves at once.
- * - An object that a callback may still hold is buried, not freed: its free function runs at the end of the turn.
+ * - Timeouts of equal length share a class, a list that is in order by itself: arming costs a few
+ * instructions.
+ * - A hook runs at the end of every turn: what was gathered in it (questions to a store, log lines) leaves at
+ * once.
+ * - An object that a callback may still hold is buried, not freed: its free function runs at the end of the
+ * turn.
  *
  * No function here calls back before it returns, but loop_run and loop_free.
  */
@@ -99,11 +103,12 @@ static inline void task_cancel(struct task *t)
 }
 
 /*
- * A class may be re-initialised with another length only while nothing is armed in it. A length of 0 is one of 1 us,
- * so that a timeout that arms itself anew is due in the next turn, not in the same one.
+ * A class may be re-initialised with another length only while nothing is armed in it. A length of 0 is one
+ * of 1 us, so that a timeout that arms itself anew is due in the next turn, not in the same one.
  */
 void timeout_class_init(struct timeout_class *, struct loop *, usec_t after);
-/* Disarms all that is armed in it. Any callback may do this, also to the class that fired it, and may free it then. */
+/* Disarms all that is armed in it. Any callback may do this, also to the class that fired it, and may free it
+ * then. */
 void timeout_class_drop(struct timeout_class *);
 
 static inline void timeout_init(struct timeout *t, void (*fired)(struct timeout *))

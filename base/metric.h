@@ -4,9 +4,10 @@
  * registry of series for all processes, and for each process slot an array of values that only it writes, so
  * that counting is one plain addition. What /metrics shows is the sum over the slots.
  *
- * metric_series is for start-up and for first uses: it looks the series up by its text, or adds it. metric_add is
- * for the request path. When the registry is full, series 0 is given out, which counts what could not be told apart.
- * When a process leaves, the master folds its counters into slot 0 (metric_fold); its gauges are dropped.
+ * metric_series is for start-up and for first uses: it looks the series up by its text, or adds it.
+ * metric_add is for the request path. When the registry is full, series 0 is given out, which counts what
+ * could not be told apart. When a process leaves, the master folds its counters into slot 0 (metric_fold);
+ * its gauges are dropped.
  */
 #ifndef WEIR_BASE_METRIC_H
 #define WEIR_BASE_METRIC_H
@@ -75,7 +76,8 @@ extern const usec_t histogram_bounds[HISTOGRAM_BUCKETS];
 void histogram_open(struct histogram *, enum metric, const char *labels);
 void histogram_observe(const struct histogram *, usec_t took);
 
-/* Sums over all slots, for the exporter. Calls row for every series in use, grouped by family in the order of the rows. */
+/* Sums over all slots, for the exporter. Calls row for every series in use, grouped by family in the order of
+ * the rows. */
 void metric_walk(void (*row)(void *ctx, enum metric, const char *labels, uint64_t value), void *ctx);
 /* The sum of one series over all processes. */
 uint64_t metric_sum(series_t);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Log lines on their way from every process to the one writer thread in control. Each process slot has a ring of its
- * own in shared memory with one producer and one reader, so there is no lock that a crash could leave held. A line
- * that finds no room is dropped and counted by the caller; nothing here ever waits.
+ * Log lines on their way from every process to the one writer thread in control. Each process slot has a ring
+ * of its own in shared memory with one producer and one reader, so there is no lock that a crash could leave
+ * held. A line that finds no room is dropped and counted by the caller; nothing here ever waits.
  */
 #ifndef WEIR_BASE_RING_H
 #define WEIR_BASE_RING_H
@@ -19,7 +19,8 @@ enum ring_kind { RING_ACCESS = 1, RING_OWN = 2 };
 size_t ring_bytes(void);
 void ring_attach(void *section);
 
-/* For the producer, after ring_join(slot). ring_reserve gives RING_LINE bytes of room or NULL; ring_commit sends the first n. */
+/* For the producer, after ring_join(slot). ring_reserve gives RING_LINE bytes of room or NULL; ring_commit
+ * sends the first n. */
 void ring_join(unsigned slot);
 bool ring_joined(void);
 char *ring_reserve(void);

@@ -2,13 +2,13 @@
 /*
  * A process that dies of a fault says so first: signal, address and backtrace go to stderr, written by
  * nothing but async-signal-safe calls, on a stack of its own (the usual one may be what overflowed). Then the
- * signal does what it always does. Built with a sanitizer, faults are the sanitizer's to report, and only
- * SIGABRT is taken.
+ * signal does what it always does. Built with a sanitizer, real faults are the sanitizer's to report; those
+ * sent by somebody are ours.
  */
 #ifndef WEIR_MASTER_CRASH_H
 #define WEIR_MASTER_CRASH_H
 
-/* The name ("worker 0") is kept, not copied. */
+/* The name ("worker 0") is kept, not copied. Called again, it is another name. */
 void crash_install(const char *name);
 
 #endif

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The limiter of one worker: says of a request whether its client's windows admit it, from the shared client table
- * (store: memory), or from Redis with the table's refusals before it and the local window behind it.
+ * The limiter of one worker: says of a request whether its client's windows admit it, from the shared client
+ * table (store: memory), or from Redis with the table's refusals before it and the local window behind it.
  *
- * A ticket is one request's question. The caller embeds it, fills in client, asks and answered, and keeps it in place
- * until it is answered or cancelled. limiter_ask either answers at once (LIMITER_NOW; answered is not called) or
- * later through answered (LIMITER_WAIT), from the loop, never from inside limiter_ask, and always within the
- * store's timeout. No verdict is ever an error: what the store cannot say, the local window decides.
+ * A ticket is one request's question. The caller embeds it, fills in client, asks and answered, and keeps it
+ * in place until it is answered or cancelled. limiter_ask either answers at once (LIMITER_NOW; answered is
+ * not called) or later through answered (LIMITER_WAIT), from the loop, never from inside limiter_ask, and
+ * always within the store's timeout. No verdict is ever an error: what the store cannot say, the local window
+ * decides.
  *
- * With Redis at most one question of a client is in flight from a worker; requests that arrive meanwhile join the next.
- * Questions of one turn of the loop leave in one write (a loop hook).
+ * With Redis at most one question of a client is in flight from a worker; requests that arrive meanwhile join
+ * the next. Questions of one turn of the loop leave in one write (a loop hook).
  */
 #ifndef WEIR_RATELIMIT_LIMITER_H
 #define WEIR_RATELIMIT_LIMITER_H
