@@ -13,7 +13,7 @@ PKGS    := libevent libssl libcrypto hiredis libyaml
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
            -Wwrite-strings -Wvla -Werror
 OPT     ?= -O2 -g
-CFLAGS  += -std=gnu11 -D_GNU_SOURCE -I. $(OPT) $(WARN) -fno-omit-frame-pointer -DWEIR_VERSION='"$(VERSION)"'
+CFLAGS  += -std=gnu11 -D_GNU_SOURCE -I. $(OPT) $(WARN) -fno-omit-frame-pointer -fno-strict-aliasing -DWEIR_VERSION='"$(VERSION)"'
 LDLIBS  += -levent_core -levent_extra -lssl -lcrypto -lhiredis -lyaml -lpthread
 ifneq ($(SANITIZE),)
 CFLAGS  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -O1

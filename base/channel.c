@@ -69,7 +69,8 @@ int channel_recv(int fd, struct channel_msg *m)
 	struct head h = {0, 0};
 	struct iovec v[2] = {{&h, sizeof(h)}, {m->bytes, sizeof(m->bytes)}};
 	union control c;
-	struct msghdr msg = {.msg_iov = v, .msg_iovlen = 2, .msg_control = c.bytes, .msg_controllen = sizeof(c)};
+	struct msghdr msg = {
+		.msg_iov = v, .msg_iovlen = 2, .msg_control = c.bytes, .msg_controllen = sizeof(c)};
 	ssize_t n;
 	do
 		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);

@@ -35,7 +35,8 @@ void events_attach(void *section)
 
 const char *event_kind_name(enum event_kind k)
 {
-	static const char *const names[] = {"process", "reload", "store", "upstream", "lift", "client", "admin"};
+	static const char *const names[] = {"process", "reload", "store", "upstream",
+					    "lift",    "client", "admin"};
 	return (unsigned)k < sizeof(names) / sizeof(names[0]) ? names[k] : "unknown";
 }
 
@@ -68,7 +69,8 @@ unsigned events_last(struct event_row *rows, unsigned n)
 		struct event_row *r = &rows[count];
 		if (atomic_load(&s->seq) != seq)
 			continue;
-		*r = (struct event_row){.seq = seq, .at = s->at, .kind = (enum event_kind)s->kind, .pid = s->pid};
+		*r = (struct event_row){
+			.seq = seq, .at = s->at, .kind = (enum event_kind)s->kind, .pid = s->pid};
 		snprintf(r->text, sizeof(r->text), "%s", s->text);
 		atomic_thread_fence(memory_order_acquire);
 		count += atomic_load(&s->seq) == seq;

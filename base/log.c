@@ -38,7 +38,8 @@ bool log_level_parse(const char *name, enum log_level *l)
 	return false;
 }
 
-/* Terminals obey control characters, those of UTF-8's second block too (C2 80 to C2 9F), so they become blanks. */
+/* Terminals obey control characters, those of UTF-8's second block too (C2 80 to C2 9F), so they become
+ * blanks. */
 static void printable(char *s)
 {
 	for (; *s; s++) {
@@ -62,7 +63,9 @@ static size_t lay_out(char *out, size_t cap, enum log_level level, char *msg)
 	int len;
 	if (setup.json) {
 		*json_escape(body, body + sizeof(body) - 1, str_of(msg)) = 0;
-		len = snprintf(out, cap, "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"message\":\"%s\"}\n",
+		len = snprintf(out, cap,
+			       "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"message\":"
+			       "\"%s\"}\n",
 			       when, level_names[level], setup.process, (int)getpid(), body);
 	} else {
 		printable(msg);

@@ -3,8 +3,9 @@
 
 #include <assert.h>
 
-#define TIMER_SLACK (USEC_PER_SEC / 1000) /* libevent's clock is coarse: it may fire early, and then again */
-#define IDLE_TURN (60 * USEC_PER_SEC) /* the loop turns at least this often */
+#define TIMER_SLACK (USEC_PER_SEC / 1000) /* libevent's clock is coarse: it may fire early, and then again   \
+					   */
+#define IDLE_TURN (60 * USEC_PER_SEC)	  /* the loop turns at least this often */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -121,7 +122,8 @@ static void take_batch(struct list *from, struct list *batch)
 	list_init(from);
 }
 
-/* A timeout armed by a callback is never due in the same pass: it is in the future, as no class is shorter than 1 us. */
+/* A timeout armed by a callback is never due in the same pass: it is in the future, as no class is shorter
+ * than 1 us. */
 static void fire_class(struct loop *l, struct timeout_class *c)
 {
 	struct list *first;

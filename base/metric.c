@@ -95,8 +95,7 @@ series_t metric_series(enum metric m, const char *labels)
 			continue;
 		if (settled(s) == SERIES_EMPTY && claim(s, m, labels))
 			return (series_t)n;
-		if (settled(s) == SERIES_READY && s->family == m &&
-		    strcmp(s->labels, labels) == 0)
+		if (settled(s) == SERIES_READY && s->family == m && strcmp(s->labels, labels) == 0)
 			return (series_t)n;
 	}
 	return 0;
@@ -122,7 +121,8 @@ void histogram_open(struct histogram *h, enum metric m, const char *labels)
 	char text[METRIC_LABELS];
 	const char *comma = *labels ? "," : "";
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++) {
-		snprintf(text, sizeof(text), "%s%sle=\"%g\"", labels, comma, (double)histogram_bounds[i] / 1e6);
+		snprintf(text, sizeof(text), "%s%sle=\"%g\"", labels, comma,
+			 (double)histogram_bounds[i] / 1e6);
 		h->bucket[i] = metric_series(m, text);
 	}
 	snprintf(text, sizeof(text), "%s%sle=\"+Inf\"", labels, comma);

@@ -9,7 +9,8 @@
 
 #include "base/board.h"
 
-/* A record is its header and the line, rounded up to 8 bytes. It never wraps: a header with no kind skips to the end. */
+/* A record is its header and the line, rounded up to 8 bytes. It never wraps: a header with no kind skips to
+ * the end. */
 #define HEADER 8
 #define PAD(n) (((n) + 7u) & ~(size_t)7)
 
@@ -101,7 +102,8 @@ static void skip_record(struct ring *r, const struct header *h)
 static bool sound(uint64_t tail, uint64_t head, uint32_t len)
 {
 	uint64_t n = HEADER + (uint64_t)PAD((uint64_t)len);
-	return head % 8 == 0 && head - tail <= RING_BYTES && n <= head - tail && n <= RING_BYTES - tail % RING_BYTES;
+	return head % 8 == 0 && head - tail <= RING_BYTES && n <= head - tail &&
+	       n <= RING_BYTES - tail % RING_BYTES;
 }
 
 const char *ring_peek(unsigned slot, enum ring_kind *kind, size_t *n)

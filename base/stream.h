@@ -11,7 +11,7 @@
  * it may close the stream, and may bury (not free) its owner. The process must ignore SIGPIPE.
  *
  * libevent hides a close behind an error: a reset that comes in one edge with the last bytes is not told, and
- * is seen by the next write, or by a read although can_read is not set.
+ * is seen by the next write, or by one more read, for which there is stream_may_read.
  */
 #ifndef WEIR_BASE_STREAM_H
 #define WEIR_BASE_STREAM_H

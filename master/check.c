@@ -131,9 +131,8 @@ static unsigned check_redis(struct live *l, unsigned *warnings)
 	       l->version[0] ? l->version : "not told", (double)(clock_mono() - began) / 1000);
 	if (l->policy[0] && strcmp(l->policy, "noeviction") != 0) {
 		fprintf(stderr,
-			"rate_limit.redis.url: %.*s: warning: its maxmemory-policy is %s, which drops "
-			"clients' windows "
-			"(expected noeviction)\n",
+			"rate_limit.redis.url: %.*s: warning: its maxmemory-policy is %s "
+			"(expected noeviction, else clients' windows are dropped)\n",
 			(int)c->url.n, c->url.p, l->policy);
 		++*warnings;
 	}

@@ -64,9 +64,8 @@ void files_raise_limit(const struct conf *c)
 	rlim_t fit =
 		r.rlim_cur > FDS_OWN * 2 ? (r.rlim_cur - FDS_OWN) / FDS_A_CLIENT : FDS_OWN / FDS_A_CLIENT;
 	warned = want;
-	log_warn("caps.connections is lowered from %u to %llu a worker: %llu open files are allowed, %llu "
-		 "are wanted "
-		 "(raise the limit with `ulimit -n`, LimitNOFILE or the task's ulimits)",
+	log_warn("caps.connections is lowered from %u to %llu a worker: %llu open files are allowed, "
+		 "%llu are wanted (raise the limit with `ulimit -n`, LimitNOFILE or the task's ulimits)",
 		 c->caps.connections, (unsigned long long)fit, (unsigned long long)r.rlim_cur,
 		 (unsigned long long)want);
 }

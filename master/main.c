@@ -31,17 +31,16 @@ static const char usage_text[] =
 static const char help_text[] =
 	"\n"
 	"  -c, --config FILE   the config, YAML\n"
-	"  -t, --test          print errors and warnings of the config as FILE:LINE:COL, then its hosts; "
-	"exit 1 on errors\n"
+	"  -t, --test          print the config's errors (then exit 1), warnings, and table of hosts\n"
 	"      --strict        with -t: exit 1 on warnings too\n"
 	"      --live          with -t: also try what it names, the user and Redis\n"
 	"      --healthcheck   exit 0 when the weir that runs with this config is well, else 1\n"
 	"  -V, --version       version, build flags and library versions\n"
 	"  -h, --help          this help\n"
 	"\n"
-	"Signals: TERM and QUIT drain and exit 0; INT drains without the grace, a second INT or TERM exits "
-	"at once;\n"
-	"HUP reloads the config; USR1 reopens the access log. weirctl talks to a running weir.\n";
+	"Signals: TERM and QUIT drain and exit 0; INT drains without the grace, a second INT or TERM\n"
+	"exits at once; HUP reloads the config; USR1 reopens the access log.\n"
+	"weirctl talks to a running weir. More: man 8 weir\n";
 
 static int wrong_usage(void)
 {

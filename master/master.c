@@ -182,16 +182,18 @@ static void on_signal(struct master *m, const struct signalfd_siginfo *s)
 		drain(m, DRAIN_WITH_GRACE, who);
 		break;
 	case SIGTERM:
-		if (m->drain == DRAIN_NOT)
-			drain(m, DRAIN_WITH_GRACE, who);
-		else
+		if (m->told_to_end)
 			exit_now(m, who);
+		else
+			drain(m, DRAIN_WITH_GRACE, who);
+		m->told_to_end = true;
 		break;
 	case SIGINT:
-		if (m->drain != DRAIN_WITHOUT_GRACE)
-			drain(m, DRAIN_WITHOUT_GRACE, who);
-		else
+		if (m->told_to_end && m->drain == DRAIN_WITHOUT_GRACE)
 			exit_now(m, who);
+		else
+			drain(m, DRAIN_WITHOUT_GRACE, who);
+		m->told_to_end = true;
 		break;
 	default: /* SIGCHLD: every turn looks for who has ended */
 		break;
@@ -328,7 +330,7 @@ static void on_unexpected_end(struct master *m, const struct child *c, const cha
 		give_up(m);
 		return;
 	}
-	if (reload_on_end(m, c->generation, text) && c->kind == PROC_WORKER)
+	if (c->kind == PROC_WORKER && reload_on_end(m, c->generation, text))
 		return;
 	if (m->now - c->started < YOUNG_US)
 		back_off(s, m->now);
@@ -490,7 +492,7 @@ static bool set_up(struct master *m, struct problems *p)
 		return false;
 	log_set_level(m->config->conf->log.level);
 	files_raise_limit(m->config->conf);
-	if (!open_files(m, p) || !spawn_open_peers(m, m->config->conf->workers, p) || !catch_signals(m, p))
+	if (!catch_signals(m, p) || !open_files(m, p) || !spawn_open_peers(m, m->config->conf->workers, p))
 		return false;
 	if (getrandom(m->hash_key, sizeof(m->hash_key), 0) != (ssize_t)sizeof(m->hash_key)) {
 		problems_errno(p, PROBLEM_SYSTEM, errno, "random numbers");

@@ -72,6 +72,7 @@ struct master {
 	struct seat control_seat, worker_seat[CONF_WORKERS_MAX];
 	struct reload reload;
 	enum drain_how drain;
+	bool told_to_end; /* by TERM or INT: the next one means now */
 	usec_t now;
 	usec_t end_at; /* KILLING and ENDING give up waiting */
 };

@@ -290,8 +290,6 @@ static void watch_child(struct procs *p, struct child *c, usec_t now)
 		watch_silence(p, c, now);
 	if (now >= c->cut_at) {
 		c->cut_at = USEC_NEVER;
-		if (c->kill_at == USEC_NEVER)
-			c->kill_at = now + c->cut_for;
 		child_tell(c, MSG_DRAIN, 1, "");
 	}
 	if (now >= c->kill_at) {

@@ -44,7 +44,6 @@ struct child {
 	int channel; /* -1: it is closed */
 	usec_t since, started;
 	usec_t cut_at;	/* it is told to leave without the grace; USEC_NEVER */
-	usec_t cut_for; /* and this long after, killed */
 	usec_t kill_at; /* USEC_NEVER */
 	bool aborted;	/* SIGABRT was sent, for its silence */
 	bool killed;	/* by us */

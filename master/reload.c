@@ -39,14 +39,15 @@ static bool open_log(struct master *m, struct problems *p)
 
 static bool has_room(struct master *m, struct problems *p)
 {
-	unsigned want = m->reload.next->conf->workers + SPARE_SLOTS;
+	unsigned want = m->reload.next->conf->workers + SPARE_SLOTS, leaving = 0;
 	if (procs_free(&m->procs) >= want)
 		return true;
+	for (unsigned i = 1; i < PROC_MAX; i++)
+		leaving += m->procs.child[i].state == CHILD_LEAVING;
 	problems_add(p,
-		     "%u workers of earlier configs still serve their last connections, and no room is left "
-		     "for %u more processes "
-		     "(try again later, or set reload.timeout)",
-		     procs_living(&m->procs, PROC_WORKER) - m->config->conf->workers, want);
+		     "%u workers of earlier configs still serve their last connections, and there is no "
+		     "room for %u processes more (try again later, or set reload.timeout)",
+		     leaving, want);
 	return false;
 }
 
@@ -76,13 +77,17 @@ static bool prepare(struct master *m, struct problems *p)
 
 /* --- one end: as it was before --- */
 
+/* With reload.timeout: in time to be through by then, it is told to drain, and cuts what is left after
+ * drain.timeout. */
 static void dismiss(struct master *m, struct child *c, const struct conf *conf)
 {
 	child_tell(c, MSG_QUIESCE, 0, "");
 	child_leaves(c, m->now);
-	c->cut_for = conf->drain.timeout_us + KILL_AFTER_US;
-	if (conf->reload_timeout_us != USEC_NEVER)
-		c->cut_at = m->now + conf->reload_timeout_us;
+	if (conf->reload_timeout_us == USEC_NEVER)
+		return;
+	usec_t bound = conf->reload_timeout_us, drain = conf->drain.timeout_us;
+	c->cut_at = m->now + (bound > drain ? bound - drain : 0);
+	c->kill_at = m->now + bound + KILL_AFTER_US;
 }
 
 static void dismiss_generation(struct master *m, uint32_t generation, bool that, const struct conf *conf)

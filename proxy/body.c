@@ -126,11 +126,12 @@ static bool put_end(struct body_out *out)
 	return !out->chunked || (put_last_chunk(out) && buf_append(out->held, "\r\n", 2));
 }
 
-static enum h1_body_step next_slice(struct body_in *b, struct buf *from, bool eof, struct str *slice, size_t *used)
+static enum h1_body_step next_slice(struct body_in *b, struct buf *from, bool eof, struct str *slice,
+				    size_t *used)
 {
 	if (b->framing == H1_FRAMING_CHUNKED) {
-		enum h1_body_step step =
-			h1_chunked_step(&b->chunked, buf_len(from) ? buf_head(from) : "", buf_len(from), used, slice);
+		enum h1_body_step step = h1_chunked_step(&b->chunked, buf_len(from) ? buf_head(from) : "",
+							 buf_len(from), used, slice);
 		if (step == BODY_BAD) {
 			b->error = b->chunked.error;
 			b->why = b->chunked.why;
@@ -146,7 +147,8 @@ static enum h1_body_step next_slice(struct body_in *b, struct buf *from, bool eo
 }
 
 /* The slice is dead after this: its bytes may be gone with the buf's block. */
-static void consume_step(struct body_in *b, struct buf *from, enum h1_body_step step, size_t used, size_t content)
+static void consume_step(struct body_in *b, struct buf *from, enum h1_body_step step, size_t used,
+			 size_t content)
 {
 	if (used)
 		buf_consume(from, used);

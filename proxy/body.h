@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A message's body on its way through: taken out of the framing it came in, put into the framing it leaves in,
- * with what can't be written yet kept back so that its sender has to wait.
+ * A message's body on its way through: taken out of the framing it came in, put into the framing it leaves
+ * in, with what can't be written yet kept back so that its sender has to wait.
  *
- * The source is a buf of bytes read and not consumed; the sink is a stream with a buf of bytes that it did not take.
- * Nothing here reads, waits or calls back. Content passes from buf to stream without a copy where neither side is
- * chunked (RFC 9112, 6 and 7).
+ * The source is a buf of bytes read and not consumed; the sink is a stream with a buf of bytes that it did
+ * not take. Nothing here reads, waits or calls back. Content passes from buf to stream without a copy where
+ * neither side is chunked (RFC 9112, 6 and 7).
  */
 #ifndef WEIR_PROXY_BODY_H
 #define WEIR_PROXY_BODY_H

@@ -44,7 +44,8 @@ struct server_row *servers_find(struct str upstream, struct str server)
 static struct server_row *free_row(uint32_t oldest)
 {
 	for (unsigned i = 0; i < SERVERS_MAX; i++)
-		if (atomic_load(&table->row[i].generation) < oldest || !atomic_load(&table->row[i].generation))
+		if (atomic_load(&table->row[i].generation) < oldest ||
+		    !atomic_load(&table->row[i].generation))
 			return &table->row[i];
 	return NULL;
 }
@@ -87,7 +88,8 @@ void servers_recover(unsigned slot)
 
 void server_begin(struct server_row *r)
 {
-	/* in_flight is never below the sum of own, wherever a process is killed: it must not fall below zero */
+	/* in_flight is never below the sum of own, wherever a process is killed: it must not fall below zero
+	 */
 	atomic_fetch_add_explicit(&r->in_flight, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&r->own[board_slot()], 1, memory_order_release);
 	atomic_fetch_add_explicit(&r->requests, 1, memory_order_relaxed);

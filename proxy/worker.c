@@ -23,6 +23,8 @@
 
 #define LINGER_US (5 * USEC_PER_SEC)
 #define BEAT_US USEC_PER_SEC
+#define STORE_WAIT_US (500 * USEC_PER_MSEC) /* for the store's first answer, before requests are taken without it */
+#define STORE_LOOK_US (5 * USEC_PER_MSEC)
 #define FDS_A_CLIENT 2 /* the client's, and one to an upstream */
 #define FDS_OWN 64
 
@@ -76,7 +78,7 @@ static void quiesce(struct worker *w)
 	if (w->state >= WORKER_QUIESCING)
 		return;
 	set_state(w, WORKER_QUIESCING);
-	stop_accepting(w, false);
+	stop_accepting(w, true); /* of an address that the new config has not, nobody else takes the queue */
 	loop_soon(&w->loop, &w->leave);
 }
 
@@ -111,7 +113,7 @@ static void drain(struct worker *w, bool now)
 {
 	if (!timeout_armed(&w->cut_timeout))
 		timeout_arm(&w->cut, &w->cut_timeout);
-	if (now || w->state == WORKER_QUIESCING) {
+	if (now || w->state == WORKER_QUIESCING || w->state == WORKER_STARTING) {
 		close_down(w);
 		return;
 	}
@@ -200,6 +202,44 @@ void worker_warn_unnamed(struct worker *w)
 		 "Is the load balancer's X-Forwarded-For mode `append`?");
 }
 
+/* --- starting to serve --- */
+
+static void say(int channel, enum msg_type type, const char *text)
+{
+	static struct channel_msg m;
+	m.type = type;
+	m.arg = 0;
+	m.fds = 0;
+	m.len = strlen(text);
+	memcpy(m.bytes, text, m.len);
+	channel_send(channel, &m);
+}
+
+static void serve(struct worker *w)
+{
+	w->listeners = listeners_open(w, w->fds);
+	if (!w->listeners) {
+		say(w->channel, MSG_FAILED, "out of memory");
+		loop_stop(&w->loop);
+		return;
+	}
+	w->fds = NULL;
+	set_state(w, WORKER_SERVING);
+	say(w->channel, MSG_READY, "");
+}
+
+/* Requests that came before the store could be asked would be decided without it, and the limit not be exact. */
+static void on_store(struct timeout *t)
+{
+	struct worker *w = list_entry(t, struct worker, store_timeout);
+	if (w->state != WORKER_STARTING)
+		return;
+	if (limiter_ready(w->limiter) || w->loop.now >= w->store_until)
+		serve(w);
+	else
+		timeout_arm(&w->store, &w->store_timeout);
+}
+
 /* --- setting up --- */
 
 static series_t plain(enum metric m)
@@ -239,9 +279,11 @@ static void open_timeouts(struct worker *w)
 	timeout_class_init(&w->beat, &w->loop, BEAT_US);
 	timeout_class_init(&w->grace, &w->loop, c->drain.grace_us);
 	timeout_class_init(&w->cut, &w->loop, c->drain.timeout_us);
+	timeout_class_init(&w->store, &w->loop, STORE_LOOK_US);
 	timeout_init(&w->beat_timeout, on_beat);
 	timeout_init(&w->grace_timeout, on_grace_over);
 	timeout_init(&w->cut_timeout, on_cut);
+	timeout_init(&w->store_timeout, on_store);
 	task_init(&w->leave, on_leave);
 }
 
@@ -403,17 +445,6 @@ static void tear_down(struct worker *w)
 	free((void *)(uintptr_t)w->cookie_rules.rule);
 }
 
-static void say(int channel, enum msg_type type, const char *text)
-{
-	static struct channel_msg m;
-	m.type = type;
-	m.arg = 0;
-	m.fds = 0;
-	m.len = strlen(text);
-	memcpy(m.bytes, text, m.len);
-	channel_send(channel, &m);
-}
-
 int worker_main(int channel, const struct start_info *info, struct shm *shm, struct conf *conf,
 		const struct worker_fds *fds)
 {
@@ -421,24 +452,20 @@ int worker_main(int channel, const struct start_info *info, struct shm *shm, str
 	w.channel = channel;
 	w.info = *info;
 	w.conf = conf;
+	w.fds = fds;
 	if (!set_up(&w, shm)) {
 		say(channel, MSG_FAILED, "out of memory or descriptors");
-		return 1;
-	}
-	w.listeners = listeners_open(&w, fds);
-	if (!w.listeners) {
-		say(channel, MSG_FAILED, "out of memory");
 		return 1;
 	}
 	event_assign(&w.channel_event, w.loop.base, channel, EV_READ | EV_PERSIST, on_channel, &w);
 	event_add(&w.channel_event, NULL);
 	on_beat(&w.beat_timeout);
-	set_state(&w, WORKER_SERVING);
-	say(channel, MSG_READY, "");
+	w.store_until = w.loop.now + STORE_WAIT_US;
+	timeout_arm(&w.store, &w.store_timeout);
 	loop_run(&w.loop);
 	log_debug("leaving: nothing is left to do");
 	tear_down(&w);
 	conf_free(conf);
 	close(channel);
-	return 0;
+	return w.state == WORKER_STARTING;
 }

@@ -56,8 +56,10 @@ struct worker {
 	struct list clients;	   /* struct client */
 	unsigned client_count, client_max;
 	struct timeout_class head, body, idle, tunnel, linger;
-	struct timeout_class beat, grace, cut;
-	struct timeout beat_timeout, grace_timeout, cut_timeout;
+	struct timeout_class beat, grace, cut, store;
+	struct timeout beat_timeout, grace_timeout, cut_timeout, store_timeout;
+	usec_t store_until; /* it starts to serve then, whether the store has answered or not */
+	const struct worker_fds *fds; /* until it serves */
 	struct task leave; /* looks whether anything is left to do */
 
 	struct h1_limits request_limits, response_limits;

@@ -60,6 +60,9 @@ struct limiter;
 struct limiter *limiter_new(const struct limiter_setup *); /* NULL: out of memory. The setup is copied. */
 void limiter_free(struct limiter *);			   /* no ticket may be waiting */
 
+/* The store answers: what is asked now is decided by it. With memory always. */
+bool limiter_ready(const struct limiter *);
+
 enum limiter_answer limiter_ask(struct limiter *, struct ticket *);
 /* The ticket is forgotten; what its question spends is spent. Harmless on a ticket that waits for nothing. */
 void limiter_cancel(struct limiter *, struct ticket *);

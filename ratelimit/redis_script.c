@@ -41,27 +41,22 @@ const char redis_script_text[] =
 	"    end\n"
 	"  end\n"
 	"end\n"
-	"local now, n, granted = time, ARGV[2] + 0, ARGV[2] + 0\n"
-	"local tails, sizes, rooms = {}, {}, {}\n"
+	"local granted = ARGV[2] + 0\n"
+	"local tails, nows, sizes, rooms = {}, {}, {}, {}\n"
 	"for i, key in ipairs(KEYS) do\n"
-	"  local tail = (call('LINDEX', key, -1) or 0) + 0\n"
+	"  local tail, now = (call('LINDEX', key, -1) or 0) + 0, time\n"
 	"  if tail > time + ARGV[3 * i + 1] then\n"
 	"    call('DEL', key)\n"
 	"    tail = 0\n"
 	"  end\n"
-	"  tails[i] = tail\n"
-	"  if tail > now then\n"
-	"    now = tail\n"
-	"    stamp = string.format('%.0f', now)\n"
-	"  end\n"
-	"end\n"
-	"for i, key in ipairs(KEYS) do\n"
+	"  if tail > time then now = tail end\n"
+	"  tails[i], nows[i] = tail, now\n"
 	"  local limit, gone, size = ARGV[3 * i] + 0, now - ARGV[3 * i + 1], 0\n"
 	"  if tails[i] > gone then\n"
 	"    size = call('LLEN', key)\n"
 	"    if call('LINDEX', key, 0) + 0 <= gone then\n"
-	"      local low, high, step = 0, size - 1, 1\n" /* the entry at low is expired, that at high is not
-							  */
+	"      -- the entry at low is expired, that at high is not\n"
+	"      local low, high, step = 0, size - 1, 1\n"
 	"      while low + step < high and call('LINDEX', key, low + step) + 0 <= gone do\n"
 	"        low = low + step\n"
 	"        step = step * 2\n"
@@ -85,10 +80,10 @@ const char redis_script_text[] =
 	"local answer = {granted, time}\n"
 	"for i, key in ipairs(KEYS) do\n"
 	"  local limit, w, take = ARGV[3 * i] + 0, ARGV[3 * i + 1] + 0, math.min(granted, rooms[i])\n"
-	"  local size, tail, retry = sizes[i] + take, tails[i], 0\n"
+	"  local now, size, tail, retry = nows[i], sizes[i] + take, tails[i], 0\n"
 	"  answer[3 * i] = sizes[i]\n"
 	"  if take > 0 then\n"
-	"    local stamps = {}\n"
+	"    local stamps, stamp = {}, string.format('%.0f', now)\n"
 	"    for j = 1, math.min(take, 64) do stamps[j] = stamp end\n"
 	"    local left = take\n"
 	"    while left > 0 do\n"
@@ -100,7 +95,7 @@ const char redis_script_text[] =
 	"    tail = now\n"
 	"  end\n"
 	"  if size >= limit then\n"
-	"    local frees = limit > 0 and call('LINDEX', key, size - limit) or stamp\n"
+	"    local frees = limit > 0 and call('LINDEX', key, size - limit) or now\n"
 	"    retry = frees + w - time\n"
 	"  end\n"
 	"  answer[3 * i + 1] = retry\n"
@@ -282,8 +277,11 @@ bool redis_script_answer(const struct redis_reply *r, const struct table_ask *as
 	if (granted < 0 || granted > n || r->count != 2 + 3 * asks)
 		return false;
 	a->granted = (unsigned)granted;
-	for (unsigned i = 0; i < asks; i++)
+	bool refused = false;
+	for (unsigned i = 0; i < asks; i++) {
 		if (!read_state(r->element + 2 + 3 * i, &ask[i], a, i))
 			return false;
-	return true;
+		refused |= !ask[i].policy->shadow && !a->state[i].remaining;
+	}
+	return a->granted == n || refused; /* somebody must have refused */
 }

@@ -8,8 +8,8 @@
  * server's clock (0: none); n; and for each policy its limit, its window in microseconds and 1 if it is in
  * shadow. It
  * - answers {-1, time} and does nothing when the deadline has passed;
- * - takes as now the server's time, or a list's last entry if that is later; a last entry more than a window
- * ahead of the server's time (the clock stepped back) discards its list;
+ * - takes as a list's now the server's time, or its last entry if that is later; a last entry more than a
+ * window ahead of the server's time (the clock stepped back) discards its list;
  * - drops what no longer counts, grants g of the n, as many as all enforcing policies have room for, and
  * appends g to each list; to that of a policy in shadow as many as it has room for, as it would do if it
  * enforced;

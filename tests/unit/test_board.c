@@ -20,7 +20,8 @@ static void without_a_section_there_is_a_private_board(void **state)
 static void a_process_finds_itself_in_the_slot_it_joined(void **state)
 {
 	(void)state;
-	struct board *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct board *shared =
+		mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(shared, MAP_FAILED);
 	board_attach(shared);
 	assert_ptr_equal(board(), shared);
@@ -50,8 +51,10 @@ static void every_kind_and_state_has_a_name_of_its_own(void **state)
 	(void)state;
 	for (int a = 0; a < 4; a++)
 		for (int b = 0; b < a; b++) {
-			assert_string_not_equal(proc_kind_name((enum proc_kind)a), proc_kind_name((enum proc_kind)b));
-			assert_string_not_equal(proc_state_name((enum proc_state)a), proc_state_name((enum proc_state)b));
+			assert_string_not_equal(proc_kind_name((enum proc_kind)a),
+						proc_kind_name((enum proc_kind)b));
+			assert_string_not_equal(proc_state_name((enum proc_state)a),
+						proc_state_name((enum proc_state)b));
 		}
 	assert_string_equal(proc_kind_name(PROC_WORKER), "worker");
 	assert_string_equal(proc_state_name(PROC_LEAVING), "leaving");

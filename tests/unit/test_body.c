@@ -65,14 +65,16 @@ static void add_content(struct bytes *b, size_t n)
 }
 
 /* In chunks of many sizes, with extensions; trailers, or none. */
-static void add_chunked(struct bytes *to, const struct bytes *content, unsigned chunk_max, const char *trailers)
+static void add_chunked(struct bytes *to, const struct bytes *content, unsigned chunk_max,
+			const char *trailers)
 {
 	char head[64];
 	for (size_t at = 0; at < content->n;) {
 		size_t n = 1 + rnd(chunk_max);
 		if (n > content->n - at)
 			n = content->n - at;
-		static const char *const forms[] = {"%zx\r\n", "%zX\r\n", "00%zx\r\n", "%zx;e=v\r\n", "%zx;q=\"\\\"z\"\r\n"};
+		static const char *const forms[] = {"%zx\r\n", "%zX\r\n", "00%zx\r\n", "%zx;e=v\r\n",
+						    "%zx;q=\"\\\"z\"\r\n"};
 		snprintf(head, sizeof(head), forms[rnd(5)], n);
 		add_text(to, head);
 		add(to, content->p + at, n);
@@ -103,8 +105,7 @@ static void unused_ready(struct stream *s)
 
 static void sink_close(struct sink *k)
 {
-	if (stream_is_open(&k->stream))
-		stream_close(&k->stream);
+	stream_close(&k->stream);
 	if (k->peer >= 0)
 		close(k->peer);
 	buf_drop(&k->held);
@@ -157,8 +158,8 @@ static void sink_drain(struct sink *k)
 /* True when the bytes are whole chunks with an end; content and trailers are taken out of them. */
 static bool unchunk(const struct bytes *in, struct bytes *content, struct bytes *trailers)
 {
-	const char *p = in->p, *end = in->p + in->n;
-	while (p && p < end) {
+	const char *p = in->n ? in->p : "", *end = p + in->n;
+	while (p < end) {
 		char *after;
 		size_t n = strtoul(p, &after, 16);
 		assert_true(after > p && after[0] == '\r' && after[1] == '\n');
@@ -194,8 +195,9 @@ struct passage {
 static struct body_in in;
 
 /* Feeds message[0, n) in the pieces that cut() asks for, with eof behind it or not. Returns how it ended. */
-static enum body_move pass(struct sink *k, const struct passage *p, uint64_t length, const struct bytes *message, bool eof,
-			   size_t (*cut)(size_t at, size_t left), struct bytes *rest)
+static enum body_move pass(struct sink *k, const struct passage *p, uint64_t length,
+			   const struct bytes *message, bool eof, size_t (*cut)(size_t at, size_t left),
+			   struct bytes *rest)
 {
 	struct buf from = {NULL, 0, 0};
 	size_t fed = 0;
@@ -260,7 +262,8 @@ static void passes_whole(const struct passage *p, const struct bytes *message, c
 	assert_int_equal(in.total, content->n);
 	sink_drain(&sink);
 	struct buf none = {NULL, 0, 0};
-	assert_int_equal(body_move(&in, &none, true, &sink.out), BODY_MOVE_DONE); /* asked again: nothing more */
+	assert_int_equal(body_move(&in, &none, true, &sink.out),
+			 BODY_MOVE_DONE); /* asked again: nothing more */
 	sink_drain(&sink);
 	check_arrived(&sink, p, content);
 	assert_string_equal(rest.n ? rest.p : "", until_close ? "" : NEXT);
@@ -269,8 +272,8 @@ static void passes_whole(const struct passage *p, const struct bytes *message, c
 	assert_int_equal(block_bytes_used(), 0);
 }
 
-static void make_message(struct bytes *message, const struct passage *p, const struct bytes *content, unsigned chunk_max,
-			 const char *trailers)
+static void make_message(struct bytes *message, const struct passage *p, const struct bytes *content,
+			 unsigned chunk_max, const char *trailers)
 {
 	if (p->framing == H1_FRAMING_CHUNKED)
 		add_chunked(message, content, chunk_max, trailers);
@@ -303,14 +306,16 @@ static size_t at_two_places(size_t at, size_t left)
 	return next && next < left ? next : left;
 }
 
-static const enum h1_framing framings[] = {H1_FRAMING_NONE, H1_FRAMING_LENGTH, H1_FRAMING_CHUNKED, H1_FRAMING_UNTIL_CLOSE};
+static const enum h1_framing framings[] = {H1_FRAMING_NONE, H1_FRAMING_LENGTH, H1_FRAMING_CHUNKED,
+					   H1_FRAMING_UNTIL_CLOSE};
 
 static void short_bodies_pass_in_every_split(void **state)
 {
 	static const char *const trailer_rows[][2] = {
 		{"", ""},
 		{"X-Sum: 7f\r\n", "X-Sum: 7f\r\n"},
-		{"A:1\r\nContent-Length: 3\r\nX-B: \t two \r\n", "A: 1\r\nX-B: two\r\n"}, /* one that may not pass */
+		{"A:1\r\nContent-Length: 3\r\nX-B: \t two \r\n",
+		 "A: 1\r\nX-B: two\r\n"}, /* one that may not pass */
 	};
 	(void)state;
 	for (unsigned f = 0; f < 4; f++)
@@ -322,9 +327,13 @@ static void short_bodies_pass_in_every_split(void **state)
 					rng = 42;
 					add_content(&content, framings[f] == H1_FRAMING_NONE ? 0 : n);
 					make_message(&message, &p, &content, 5, trailer_rows[t][0]);
-					size_t body = message.n - (framings[f] == H1_FRAMING_UNTIL_CLOSE ? 0 : strlen(NEXT)) + 1;
+					size_t body =
+						message.n -
+						(framings[f] == H1_FRAMING_UNTIL_CLOSE ? 0 : strlen(NEXT)) +
+						1;
 					for (first_cut = 0; first_cut <= body; first_cut++)
-						for (second_cut = first_cut; second_cut <= body; second_cut += 1 + t * 2)
+						for (second_cut = first_cut; second_cut <= body;
+						     second_cut += 1 + t * 2)
 							passes_whole(&p, &message, &content, at_two_places);
 					clear(&content);
 					clear(&message);
@@ -343,12 +352,14 @@ static void long_bodies_pass_into_sinks_that_take_little(void **state)
 		for (unsigned chunked = 0; chunked < 2; chunked++)
 			for (unsigned s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
 				for (unsigned k = 0; k < sizeof(sinks) / sizeof(sinks[0]); k++) {
-					struct passage p = {framings[f], chunked, sinks[k].send_buffer, sinks[k].reads,
-							    framings[f] == H1_FRAMING_CHUNKED ? "X-T: v\r\n" : ""};
+					struct passage p = {
+						framings[f], chunked, sinks[k].send_buffer, sinks[k].reads,
+						framings[f] == H1_FRAMING_CHUNKED ? "X-T: v\r\n" : ""};
 					struct bytes content = {NULL, 0, 0}, message = {NULL, 0, 0};
 					rng = s * 100 + k;
 					add_content(&content, sizes[s]);
-					make_message(&message, &p, &content, s & 1 ? 100 : 50000, "X-T: v\r\n");
+					make_message(&message, &p, &content, s & 1 ? 100 : 50000,
+						     "X-T: v\r\n");
 					passes_whole(&p, &message, &content, at_random);
 					for (piece = 1000; piece < 200000; piece *= 12)
 						passes_whole(&p, &message, &content, in_pieces);
@@ -398,7 +409,8 @@ static void a_source_that_ends_in_the_middle_is_bad_and_never_looks_whole(void *
 				add(&part, message.p, n);
 				piece = 1 + n % 7;
 				sink_open(&sink, chunked, 0);
-				assert_int_equal(pass(&sink, &p, content.n, &part, true, in_pieces, &rest), BODY_MOVE_BAD);
+				assert_int_equal(pass(&sink, &p, content.n, &part, true, in_pieces, &rest),
+						 BODY_MOVE_BAD);
 				assert_int_equal(in.error, 400);
 				assert_non_null(in.why);
 				assert_false(in.done);
@@ -428,15 +440,15 @@ static void a_source_that_breaks_its_framing_is_bad(void **state)
 		const char *message;
 		unsigned error;
 	} rows[] = {
-		{"5\r\nhelloX\r\n0\r\n\r\n", 400},	      /* longer than its size */
-		{"5\r\nhello\n0\r\n\r\n", 400},	      /* LF alone */
-		{"g\r\n", 400},			      /* no number */
-		{"\r\n", 400},			      /* none at all */
-		{"-5\r\nhello\r\n", 400},	      /* a sign */
-		{" 5\r\nhello\r\n", 400},	      /* a blank */
-		{"8000000000000000\r\n", 400},	      /* above 2^63-1 */
+		{"5\r\nhelloX\r\n0\r\n\r\n", 400},	 /* longer than its size */
+		{"5\r\nhello\n0\r\n\r\n", 400},		 /* LF alone */
+		{"g\r\n", 400},				 /* no number */
+		{"\r\n", 400},				 /* none at all */
+		{"-5\r\nhello\r\n", 400},		 /* a sign */
+		{" 5\r\nhello\r\n", 400},		 /* a blank */
+		{"8000000000000000\r\n", 400},		 /* above 2^63-1 */
 		{"00000000000000005\r\nhello\r\n", 400}, /* 17 digits */
-		{"0\r\nBad Name: x\r\n\r\n", 400},    /* in a trailer */
+		{"0\r\nBad Name: x\r\n\r\n", 400},	 /* in a trailer */
 		{"0\r\nX: a\rb\r\n\r\n", 400},
 		{long_line, 431},
 		{many, 431},
@@ -455,11 +467,13 @@ static void a_source_that_breaks_its_framing_is_bad(void **state)
 				struct bytes message = {NULL, 0, 0}, rest = {NULL, 0, 0};
 				add_text(&message, rows[i].message);
 				sink_open(&sink, chunked, 0);
-				assert_int_equal(pass(&sink, &p, 0, &message, false, in_pieces, &rest), BODY_MOVE_BAD);
+				assert_int_equal(pass(&sink, &p, 0, &message, false, in_pieces, &rest),
+						 BODY_MOVE_BAD);
 				assert_int_equal(in.error, rows[i].error);
 				assert_non_null(in.why);
 				sink_drain(&sink);
-				assert_true(sink.got.n < 5 || memcmp(sink.got.p + sink.got.n - 5, "0\r\n\r\n", 5) != 0);
+				assert_true(sink.got.n < 5 ||
+					    memcmp(sink.got.p + sink.got.n - 5, "0\r\n\r\n", 5) != 0);
 				sink_close(&sink);
 				clear(&message);
 				clear(&rest);
@@ -512,15 +526,20 @@ static void what_was_held_before_goes_out_first(void **state)
 	for (unsigned f = 0; f < 4; f++)
 		for (unsigned chunked = 0; chunked < 2; chunked++) {
 			struct buf from = {NULL, 0, 0};
-			const char *message = framings[f] == H1_FRAMING_CHUNKED ? "4\r\nbody\r\n0\r\n\r\n" : "body";
+			const char *message =
+				framings[f] == H1_FRAMING_CHUNKED ? "4\r\nbody\r\n0\r\n\r\n" : "body";
 			sink_open(&sink, chunked, 0);
 			assert_true(buf_append(&sink.held, "HEAD", 4));
 			body_begin(&in, framings[f], 4, &limits);
 			if (f)
 				assert_true(buf_append(&from, message, strlen(message)));
-			assert_int_equal(body_move(&in, &from, framings[f] == H1_FRAMING_UNTIL_CLOSE, &sink.out), BODY_MOVE_DONE);
+			assert_int_equal(
+				body_move(&in, &from, framings[f] == H1_FRAMING_UNTIL_CLOSE, &sink.out),
+				BODY_MOVE_DONE);
 			sink_drain(&sink);
-			assert_string_equal(sink.got.p, !f ? "HEAD" : chunked ? "HEAD4\r\nbody\r\n0\r\n\r\n" : "HEADbody");
+			assert_string_equal(sink.got.p, !f	  ? "HEAD"
+							: chunked ? "HEAD4\r\nbody\r\n0\r\n\r\n"
+								  : "HEADbody");
 			sink_close(&sink);
 		}
 }
@@ -543,7 +562,8 @@ static void a_dropped_body_is_counted_and_leaves_what_follows(void **state)
 			add_content(&content, f ? 3000 : 0);
 			make_message(&message, &p, &content, 90, "X-T: v\r\n");
 			body_begin(&in, framings[f], content.n, &limits);
-			while ((m = body_drop(&in, &from, until_close && fed == message.n, &dropped)) == BODY_MOVE_HUNGRY) {
+			while ((m = body_drop(&in, &from, until_close && fed == message.n, &dropped)) ==
+			       BODY_MOVE_HUNGRY) {
 				assert_true(fed < message.n);
 				size_t n = in_pieces(fed, message.n - fed);
 				assert_true(buf_append(&from, message.p + fed, n));

@@ -25,8 +25,9 @@ static int nothing_is_used(void **state)
 
 static void a_block_holds_what_was_asked_for(void **state)
 {
-	static const size_t wants[] = {1,     100,   4000,  BLOCK_SMALL - sizeof(struct block), BLOCK_SMALL,
-				       10000, 16384, 65000, BLOCK_LARGE - sizeof(struct block), 65536, 200000, 1000000};
+	static const size_t wants[] = {1,      100,    4000,  BLOCK_SMALL - sizeof(struct block), BLOCK_SMALL,
+				       10000,  16384,  65000, BLOCK_LARGE - sizeof(struct block), 65536,
+				       200000, 1000000};
 	(void)state;
 	for (size_t i = 0; i < sizeof(wants) / sizeof(wants[0]); i++) {
 		struct block *b = block_get(wants[i]);
@@ -193,7 +194,8 @@ static void blocks_in_use_are_all_different_in_every_round(void **state)
 			memset(all[i]->data, i, 8);
 		}
 		for (int i = 0; i < N; i++)
-			assert_int_equal((unsigned char)all[i]->data[7], i & 0xff); /* none was given out twice */
+			assert_int_equal((unsigned char)all[i]->data[7],
+					 i & 0xff); /* none was given out twice */
 		for (int i = 0; i < N; i++)
 			block_put(all[i]);
 		assert_int_equal(block_bytes_used(), 0);

@@ -121,14 +121,13 @@ static void descriptors_come_along_and_close_on_exec(void **state)
 	assert_int_equal(in.fds, 0);
 }
 
-/* A receiver that is out of descriptors gets an error, not a message with fewer than were sent; and leaks none. */
+/* A receiver that is out of descriptors gets all of them or an error, never a message with fewer; and leaks
+ * none. */
 static void a_message_whose_descriptors_find_no_room_is_thrown_away(void **state)
 {
 	struct rlimit was, few;
 	(void)state;
-	for (int i = 0; i < 8; i++)
-		out.fd[i] = 0;
-	out.fds = 8;
+	out.fds = 8; /* all of them standard input */
 	send_text(1, "with eight");
 	out.fds = 0;
 	send_text(2, "plain");
@@ -137,38 +136,56 @@ static void a_message_whose_descriptors_find_no_room_is_thrown_away(void **state
 	few = (struct rlimit){(rlim_t)free_fd + 3, was.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
 	int r = channel_recv(ends[1], &in), err = errno;
-	int r2 = channel_recv(ends[1], &in);
 	setrlimit(RLIMIT_NOFILE, &was);
-	assert_int_equal(r, -1);
-	assert_int_equal(err, EPROTO);
-	assert_int_equal(r2, 1);
+	if (r == 1) { /* under a tool that only plays the limit */
+		assert_int_equal(in.fds, 8);
+		while (in.fds)
+			close(in.fd[--in.fds]);
+	} else {
+		assert_int_equal(r, -1);
+		assert_int_equal(err, EPROTO);
+	}
+	assert_int_equal(channel_recv(ends[1], &in), 1);
 	assert_int_equal(in.type, 2);
 	assert_int_equal(lowest_free(), free_fd);
 }
 
-static void what_is_too_short_or_too_long_is_thrown_away_with_its_descriptors(void **state)
+#define RAW_FDS (CHANNEL_FDS + 8)
+
+/* Sends bytes as they are with so many descriptors beside them. */
+static void send_raw(size_t len, unsigned fds)
 {
-	static char big[CHANNEL_BYTES + 100];
-	(void)state;
-	struct iovec v = {big, 3};
+	static char bytes[CHANNEL_BYTES + 100];
 	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
+		char bytes[CMSG_SPACE(sizeof(int) * RAW_FDS)];
 		struct cmsghdr align;
 	} c;
-	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = c.bytes, .msg_controllen = sizeof(c.bytes)};
+	struct iovec v = {bytes, len};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = c.bytes};
 	memset(&c, 0, sizeof(c));
+	m.msg_controllen = CMSG_SPACE(sizeof(int) * fds);
 	struct cmsghdr *cm = CMSG_FIRSTHDR(&m);
-	*cm = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-	memset(CMSG_DATA(cm), 0, sizeof(int));
+	*cm = (struct cmsghdr){
+		.cmsg_len = CMSG_LEN(sizeof(int) * fds), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+	assert_int_equal(sendmsg(ends[0], &m, 0), len);
+}
+
+static void what_is_no_message_is_thrown_away_with_its_descriptors(void **state)
+{
 	int free_fd = lowest_free();
-	assert_int_equal(sendmsg(ends[0], &m, 0), 3);
-	v.iov_len = sizeof(big);
-	assert_int_equal(sendmsg(ends[0], &m, 0), sizeof(big));
-	for (int i = 0; i < 2; i++) {
+	(void)state;
+	send_raw(3, 1);			  /* shorter than any */
+	send_raw(CHANNEL_BYTES + 100, 1); /* longer than any */
+	send_raw(100, RAW_FDS);		  /* with too many descriptors */
+	send_raw(CHANNEL_BYTES + 100, RAW_FDS);
+	for (int i = 0; i < 4; i++) {
 		assert_int_equal(channel_recv(ends[1], &in), -1);
 		assert_int_equal(errno, EPROTO);
 		assert_int_equal(lowest_free(), free_fd);
 	}
+	send_text(2, "and on");
+	assert_int_equal(channel_recv(ends[1], &in), 1);
+	assert_int_equal(in.type, 2);
 }
 
 static void a_peer_that_does_not_read_is_again_and_loses_nothing(void **state)
@@ -238,7 +255,7 @@ int main(void)
 		ON_PAIR(the_longest_message_arrives_whole_and_a_longer_one_is_not_sent),
 		ON_PAIR(descriptors_come_along_and_close_on_exec),
 		ON_PAIR(a_message_whose_descriptors_find_no_room_is_thrown_away),
-		ON_PAIR(what_is_too_short_or_too_long_is_thrown_away_with_its_descriptors),
+		ON_PAIR(what_is_no_message_is_thrown_away_with_its_descriptors),
 		ON_PAIR(a_peer_that_does_not_read_is_again_and_loses_nothing),
 		ON_PAIR(a_peer_that_is_gone_is_told_behind_its_last_message),
 		ON_PAIR(a_peer_that_went_with_our_message_unread_is_gone_too),

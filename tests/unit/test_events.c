@@ -83,7 +83,8 @@ static void every_kind_has_a_name_of_its_own(void **state)
 	(void)state;
 	for (int i = 0; i <= EVENT_ADMIN; i++)
 		for (int k = 0; k < i; k++)
-			assert_string_not_equal(event_kind_name((enum event_kind)i), event_kind_name((enum event_kind)k));
+			assert_string_not_equal(event_kind_name((enum event_kind)i),
+						event_kind_name((enum event_kind)k));
 	assert_string_equal(event_kind_name(EVENT_LIFT), "lift");
 	assert_string_equal(event_kind_name((enum event_kind)99), "unknown");
 }

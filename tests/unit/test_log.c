@@ -71,7 +71,8 @@ static void a_line_of_text_says_when_how_bad_who_and_what(void **state)
 	int year, ms, used = 0;
 	(void)state;
 	const char *line = LOGGED(false, "the answer is %d", 42);
-	assert_int_equal(sscanf(line, "%4d-%*2d-%*2dT%*2d:%*2d:%*2d.%3dZ warn  worker 3: %n", &year, &ms, &used), 2);
+	assert_int_equal(
+		sscanf(line, "%4d-%*2d-%*2dT%*2d:%*2d:%*2d.%3dZ warn  worker 3: %n", &year, &ms, &used), 2);
 	assert_true(year >= 2024 && used > 0);
 	assert_string_equal(line + used, "the answer is 42\n");
 }
@@ -115,15 +116,19 @@ static void what_is_below_the_level_is_not_said(void **state)
 static void control_bytes_never_leave_a_message(void **state)
 {
 	(void)state;
-	assert_string_equal(text_of(LOGGED(false, "a\nb\r\tc\033[2Jd\177e\302\2332Jf")), "a b  c [2Jd e  2Jf\n");
-	assert_string_equal(text_of(LOGGED(false, "gr\303\274\303\237e \342\202\254 \302")), "gr\303\274\303\237e \342\202\254 \302\n");
-	assert_string_equal(message_of(LOGGED(true, "a\nb\"c\\d\033e\177")), "a\\nb\\\"c\\\\d\\u001be\\u007f\"}\n");
+	assert_string_equal(text_of(LOGGED(false, "a\nb\r\tc\033[2Jd\177e\302\2332Jf")),
+			    "a b  c [2Jd e  2Jf\n");
+	assert_string_equal(text_of(LOGGED(false, "gr\303\274\303\237e \342\202\254 \302")),
+			    "gr\303\274\303\237e \342\202\254 \302\n");
+	assert_string_equal(message_of(LOGGED(true, "a\nb\"c\\d\033e\177")),
+			    "a\\nb\\\"c\\\\d\\u001be\\u007f\"}\n");
 }
 
 static void json_keeps_utf8_and_replaces_what_is_none(void **state)
 {
 	(void)state;
-	assert_string_equal(message_of(LOGGED(true, "gr\303\274\303\237e \342\202\254")), "gr\303\274\303\237e \342\202\254\"}\n");
+	assert_string_equal(message_of(LOGGED(true, "gr\303\274\303\237e \342\202\254")),
+			    "gr\303\274\303\237e \342\202\254\"}\n");
 	const char *m = message_of(LOGGED(true, "x\377y\303"));
 	assert_null(memchr(m, 0xff, strlen(m)));
 	assert_null(strstr(m, "\303\""));

@@ -14,8 +14,8 @@
 #define GIVE_UP_S 60
 
 /*
- * A loop with a pipe whose read end is watched, so that the loop really sleeps, and a trace of what ran. Ends when the
- * trace holds `enough` bytes.
+ * A loop with a pipe whose read end is watched, so that the loop really sleeps, and a trace of what ran. Ends
+ * when the trace holds `enough` bytes.
  */
 struct world {
 	struct loop loop;
@@ -258,7 +258,8 @@ static void timeouts_of_several_classes_fire_in_order_and_in_time(void **state)
 	assert_true(least < 15 * USEC_PER_MSEC); /* the least, as others may use this machine */
 }
 
-/* The loop turns for other reasons when b is due, so b fires before the timer set for it; c must not be lost by that. */
+/* The loop turns for other reasons when b is due, so b fires before the timer set for it; c must not be lost
+ * by that. */
 static void a_timeout_fires_behind_one_that_a_busy_loop_fired(void **state)
 {
 	struct timeout_class ms5 = {0}, ms20 = {0};

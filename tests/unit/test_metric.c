@@ -16,7 +16,7 @@
 static void *section;
 static struct gate {
 	_Atomic uint32_t n;
-} *gate; /* shared: children wait here until all are there */
+} * gate; /* shared: children wait here until all are there */
 
 static void *share(size_t n)
 {
@@ -224,7 +224,8 @@ static void a_process_killed_while_it_registers_blocks_nobody(void **state)
 	}
 }
 
-/* A slot that stays claimed for ever: its claimer died in between. The first word of a series is its state. */
+/* A slot that stays claimed for ever: its claimer died in between. The first word of a series is its state.
+ */
 static void a_series_whose_claimer_died_is_passed_over(void **state)
 {
 	(void)state;
@@ -258,7 +259,8 @@ static void processes_add_side_by_side_and_nothing_is_lost(void **state)
 {
 	pid_t pid[4];
 	(void)state;
-	series_t all = metric_series(METRIC_REQUESTS, "site=\"x\""), gauge = metric_series(METRIC_CONNECTIONS, "");
+	series_t all = metric_series(METRIC_REQUESTS, "site=\"x\""),
+		 gauge = metric_series(METRIC_CONNECTIONS, "");
 	for (unsigned i = 0; i < 4; i++)
 		pid[i] = child_of(add_many, i + 1);
 	for (unsigned i = 0; i < 4; i++)
@@ -360,7 +362,8 @@ static void an_observation_falls_into_the_bucket_that_holds_it(void **state)
 	assert_int_equal(metric_sum(h.sum_us), sum + 3600 * USEC_PER_SEC);
 	assert_int_equal(metric_family_sum(METRIC_UP_SECONDS, "le=\"0.0001\""), 3);
 	assert_int_equal(metric_family_sum(METRIC_UP_SECONDS, "le=\"+Inf\""), 2);
-	assert_int_equal(metric_series(METRIC_UP_SECONDS, "upstream=\"api\",le=\"10\""), h.bucket[HISTOGRAM_BUCKETS - 1]);
+	assert_int_equal(metric_series(METRIC_UP_SECONDS, "upstream=\"api\",le=\"10\""),
+			 h.bucket[HISTOGRAM_BUCKETS - 1]);
 }
 
 /* --- the table of families --- */
@@ -386,7 +389,8 @@ static void every_family_has_a_name_of_its_own_and_a_help(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(without_a_section_values_are_counted_alone), /* first: nothing is attached yet */
+		cmocka_unit_test(
+			without_a_section_values_are_counted_alone), /* first: nothing is attached yet */
 		SHARED(a_series_is_its_family_and_its_labels),
 		SHARED(labels_that_are_too_long_are_never_cut),
 		SHARED(a_full_registry_gives_out_series_0_and_keeps_what_it_has),

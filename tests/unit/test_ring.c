@@ -20,7 +20,7 @@
 static void *section;
 static struct shared {
 	_Atomic uint32_t go;
-} *shared;
+} * shared;
 
 static void *share(size_t n)
 {
@@ -277,10 +277,12 @@ static void half_a_line_of_a_killed_producer_is_never_seen(void **state)
 	assert_false(take(1, &got));
 }
 
-/* A producer whose memory was overwritten must not lead the reader out of the ring, nor into an endless walk. */
+/* A producer whose memory was overwritten must not lead the reader out of the ring, nor into an endless walk.
+ */
 static void a_length_out_of_its_mind_loses_lines_and_nothing_else(void **state)
 {
-	static const uint32_t lengths[] = {UINT32_MAX, UINT32_MAX - 7, RING_BYTES, RING_BYTES - 8, RING_BYTES / 2, 4000};
+	static const uint32_t lengths[] = {UINT32_MAX,	   UINT32_MAX - 7, RING_BYTES,
+					   RING_BYTES - 8, RING_BYTES / 2, 4000};
 	uint32_t got;
 	(void)state;
 	ring_join(3);
@@ -339,7 +341,8 @@ static void a_line_that_is_there_lets_nobody_sleep(void **state)
 	assert_true(take(2, &got));
 }
 
-/* Each line is sent when the last one was read, at a moment when the reader may be about to sleep: none may be missed. */
+/* Each line is sent when the last one was read, at a moment when the reader may be about to sleep: none may
+ * be missed. */
 static void a_line_wakes_the_reader_every_time(void **state)
 {
 	enum { LINES = 3000 };

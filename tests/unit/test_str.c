@@ -63,7 +63,7 @@ static void lists_are_cut_at_commas_and_empty_elements_passed_over(void **state)
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct str list = rows[i].list, e;
+		struct str list = rows[i].list, e = STR_NONE;
 		for (int n = 0; rows[i].want[n]; n++) {
 			assert_true(str_next_element(&list, &e));
 			assert_true(str_eq(e, str_of(rows[i].want[n])));

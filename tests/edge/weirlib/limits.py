@@ -26,25 +26,33 @@ def barrage(ports, xff, target="/", headers=(), host="test.example", threads=16,
     start = threading.Barrier(threads)
     data = build("GET", target, list(headers) + ([("X-Forwarded-For", xff)] if xff else []), host=host)
 
+    def next_one():
+        with lock:
+            left[0] -= 1
+            return left[0] >= 0 and not (end and time.monotonic() >= end)
+
     def one(port):
+        c = None
         try:
-            with RawClient(port, timeout=15) as c:
-                start.wait()
-                while True:
-                    with lock:
-                        if left[0] <= 0 or (end and time.monotonic() >= end):
-                            return
-                        left[0] -= 1
-                    sent = time.monotonic()
-                    c.send(data)
-                    res = c.read_response()
-                    with lock:
-                        shots.append(Shot(sent, time.monotonic(), res))
-                    if pause:
-                        time.sleep(pause)
+            c = RawClient(port, timeout=15)
+            start.wait()
+            while next_one():
+                sent = time.monotonic()
+                c.send(data)
+                res = c.read_response()
+                with lock:
+                    shots.append(Shot(sent, time.monotonic(), res))
+                if res.closes():
+                    c.close()
+                    c = RawClient(port, timeout=15)
+                if pause:
+                    time.sleep(pause)
         except BaseException as e:
             errors.append(e)
             start.abort()
+        finally:
+            if c:
+                c.close()
     workers = [threading.Thread(target=one, args=(ports[i % len(ports)],)) for i in range(threads)]
     for w in workers:
         w.start()
