@@ -80,17 +80,17 @@ deps-build deps-run deps-test deps-lint deps-bench: deps-%:
 	  test,$*),$(TEST_DEPS))$(if $(filter lint,$*),$(LINT_DEPS))$(if $(filter bench,$*),$(BENCH_DEPS))
 
 run: deps-run ## build, start redis, a demo origin and weir on 127.0.0.1:8080, and print requests to try
-	@$(MAKE) --no-print-directory all $(BUILD)/origin
-	@tools/demo $(BIN)weir $(BIN)weirctl $(BUILD)/origin
+	@$(MAKE) --no-print-directory all $(BUILD)/loadtest/origin
+	@tools/demo $(BIN)weir $(BIN)weirctl $(BUILD)/loadtest/origin
 
 test: deps-test ## build and run every test: units in C, then edge tests against the real program
-	@$(MAKE) --no-print-directory all $(UNITBIN) $(BUILD)/origin
+	@$(MAKE) --no-print-directory all $(UNITBIN) $(BUILD)/loadtest/origin
 	@tools/test $(BUILD) $(if $(SANITIZE),$(BUILD),.)
 
 unit: $(UNITBIN) ## only the unit tests
 	@tools/test --unit $(BUILD) $(if $(SANITIZE),$(BUILD),.)
 
-edge: all $(BUILD)/origin ## only the edge tests; ARGS="-k name" picks some
+edge: all $(BUILD)/loadtest/origin ## only the edge tests; ARGS="-k name" picks some
 	@tools/test --edge $(BUILD) $(if $(SANITIZE),$(BUILD),.) $(ARGS)
 
 lint: deps-lint ## format, floors, warnings of gcc and clang as errors
@@ -103,13 +103,13 @@ analyze: deps-lint ## clang-tidy and cppcheck over the sources
 	  --suppress=missingInclude --suppress=varFuncNullUB --suppress=normalCheckLevelMaxBranches $(LIBSRC) $(CTLSRC) $(MAINSRC)
 	@clang-tidy --quiet --warnings-as-errors='*' $(LIBSRC) $(CTLSRC) $(MAINSRC) -- -std=gnu11 -D_GNU_SOURCE -I. -DWEIR_VERSION='"0"' 2>/dev/null
 
-bench: deps-bench all $(BUILD)/origin ## weir beside nginx and HAProxy, one table
+bench: deps-bench all $(BUILD)/loadtest/origin ## weir beside nginx and HAProxy, one table
 	@loadtest/bench $(ARGS)
 
 loadtest: deps-run all ## TOOL=k6|wrk SCENARIO=steady|ramp|spike|flood|many: lifts the limits, runs, restores, sums up
 	@loadtest/run --tool "$(or $(TOOL),wrk)" --scenario "$(or $(SCENARIO),steady)" $(ARGS)
 
-$(BUILD)/origin: $(BUILD)/loadtest/origin.o
+$(BUILD)/loadtest/origin: $(BUILD)/loadtest/origin.o
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 install: all ## to DESTDIR and PREFIX, with man pages

@@ -328,6 +328,7 @@ def test_crashed_worker_tells_its_signal(start, origin):
 
 def test_silent_worker_is_aborted_and_replaced(start, origin):
     weir = start(config(origin), expect_crash=True)
+    wait_for(lambda: weir.ctl("status", json=True)["workers"] == 2, 3, "a worker that starts has more time")
     victim = weir.workers()[0]
     os.kill(victim, signal.SIGSTOP)
     wait_for(lambda: not alive(victim), 12, "a worker that is silent for 5 s is aborted")
