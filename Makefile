@@ -122,4 +122,7 @@ install: all ## to DESTDIR and PREFIX, with man pages
 clean: ## all that was built
 	rm -rf build weir weirctl
 
+# Objects of tests are kept, so that the next run is quick.
+.SECONDARY:
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -3,9 +3,10 @@
 
 #include <assert.h>
 
-#define TIMER_SLACK (USEC_PER_SEC / 1000) /* libevent's clock is coarse: it may fire early, and then again   \
-					   */
-#define IDLE_TURN (60 * USEC_PER_SEC)	  /* the loop turns at least this often */
+#define TIMER_SLACK                                                                                          \
+	(USEC_PER_SEC / 1000)	      /* libevent's clock is coarse: it may fire early, and then again       \
+				       */
+#define IDLE_TURN (60 * USEC_PER_SEC) /* the loop turns at least this often */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {

@@ -158,14 +158,23 @@ static size_t head_want(const struct client *c)
 	return n < HEAD_WANT ? HEAD_WANT : n;
 }
 
+/* Nothing came. A worker that closes down waits for no more requests where it has served one. */
+static void rest(struct client *c)
+{
+	if (c->state == CLIENT_IDLE && c->served && c->worker->state == WORKER_CLOSING)
+		client_close(c, END_LEAVING);
+}
+
 static void read_head(struct client *c)
 {
 	if (buf_len(&c->in) && parse(c))
 		return;
 	while (stream_may_read(&c->stream)) {
 		ssize_t n = client_fill(c, head_want(c));
-		if (n == STREAM_AGAIN)
+		if (n == STREAM_AGAIN) {
+			rest(c);
 			return;
+		}
 		if (n <= 0) {
 			client_close(c, c->state == CLIENT_HEAD ? END_ABORTED : END_CLIENT_CLOSED);
 			return;
@@ -229,7 +238,7 @@ static void read_preface(struct client *c)
 static void throw_away(struct client *c)
 {
 	char waste[BLOCK_MEDIUM];
-	for (int budget = LINGER_READS; c->stream.can_read; budget--) {
+	for (int budget = LINGER_READS; stream_may_read(&c->stream); budget--) {
 		if (!budget) {
 			loop_soon(&c->worker->loop, &c->again);
 			return;
@@ -320,6 +329,16 @@ void client_next(struct client *c, bool keep)
 	timeout_arm(&w->idle, &c->timeout);
 	if (buf_len(&c->in) || c->stream.can_read || c->stream.eof)
 		loop_soon(&w->loop, &c->again);
+	else
+		rest(c);
+}
+
+/* One that comes when the worker closes down is given a moment to speak, and no more. */
+static struct timeout_class *first_class(struct worker *w, bool proxy_protocol)
+{
+	if (w->state == WORKER_CLOSING)
+		return &w->linger;
+	return proxy_protocol ? &w->head : &w->idle;
 }
 
 bool client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy_protocol)
@@ -354,6 +373,6 @@ bool client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy
 	if (proxy_protocol && !c->peer_trusted)
 		client_close(c, END_PREFACE);
 	else
-		timeout_arm(proxy_protocol ? &w->head : &w->idle, &c->timeout);
+		timeout_arm(first_class(w, proxy_protocol), &c->timeout);
 	return true;
 }

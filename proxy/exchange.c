@@ -10,7 +10,11 @@
 #include "proxy/decide.h"
 #include "proxy/reply.h"
 
+#ifndef __SANITIZE_ADDRESS__
 #define SPARES_MAX 256
+#else
+#define SPARES_MAX 0 /* so that a use after the end is seen */
+#endif
 #define VALUES_MAX                                                                                           \
 	64 /* lines of one forwarding field; of more, the last ones, since they are read from the right */
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An exchange: one request and its response. It runs down the table of stages (exchange.c); a stage answers NEXT, WAIT
- * (something will call exchange_run again) or DONE (a response of our own is on its way, or the exchange is over).
+ * An exchange: one request and its response. It runs down the table of stages (exchange.c); a stage answers
+ * NEXT, WAIT (something will call exchange_run again) or DONE (a response of our own is on its way, or the
+ * exchange is over).
  *
- *   read head -> identify -> answer (health, CONNECT, OPTIONS *) -> route -> authorize -> admit -> connect -> forward -> log
+ *   read head -> identify -> answer (health, CONNECT, OPTIONS *) -> route -> authorize -> admit -> connect ->
+ * forward -> log
  *
  * It belongs to its client. What it waits for elsewhere (a ticket, an upstream's connection) is cancelled by
  * exchange_cancel, after which nothing calls it any more. Its memory is used again after exchange_end.
@@ -38,10 +40,10 @@ struct exchange {
 	usec_t first_at; /* first byte of the response; 0: not yet */
 
 	/* what was found out */
-	struct str host;		/* in host_text: lower case, no port, no trailing dot */
-	const struct conf_site *site;	/* NULL: none yet, or none serves this host */
-	struct site_state *stats;	/* of the site, or of "no site" */
-	const struct netmask *nets;	/* that hold the client; NULL for nobody */
+	struct str host;	      /* in host_text: lower case, no port, no trailing dot */
+	const struct conf_site *site; /* NULL: none yet, or none serves this host */
+	struct site_state *stats;     /* of the site, or of "no site" */
+	const struct netmask *nets;   /* that hold the client; NULL for nobody */
 	enum verdict_word verdict;
 	enum lift_effect lift;
 	bool ticket_sent;
@@ -51,29 +53,32 @@ struct exchange {
 	struct upstream *up;
 	struct sconn *server;	    /* while it has one */
 	struct server *last_server; /* the one that it was sent to last */
-	struct buf up_out;	    /* the request's head as we write it, and small bodies, until the response begins */
-	uint32_t up_sent;	    /* bytes of up_out that the kernel took */
-	struct buf up_held;	    /* body bytes that the upstream did not take yet */
+	struct buf
+		up_out;	  /* the request's head as we write it, and small bodies, until the response begins */
+	uint32_t up_sent; /* bytes of up_out that the kernel took */
+	struct buf up_held;				   /* body bytes that the upstream did not take yet */
 	struct timeout_class *client_waits, *server_waits; /* what the two timeouts are armed for now */
-	bool progress;	/* bytes moved since they were armed */
+	int client_queue, server_queue; /* bytes the kernel held for that side when its timeout was armed */
+	bool progress;			/* bytes moved since they were armed */
 	bool retried;
 	bool body_sent; /* body bytes left that are not in up_out: can't be sent again */
-	struct str upgrade; /* the token of the site's list that was asked for and is passed on; n == 0: none */
+	struct str
+		upgrade; /* the token of the site's list that was asked for and is passed on; n == 0: none */
 	bool tunnel;
 	bool client_shut, server_shut; /* of a tunnel: FIN was passed on to that side */
 
 	/* the response */
 	struct body_out to_client, to_server;
-	uint16_t status;    /* sent to the client; 0: none yet */
+	uint16_t status; /* sent to the client; 0: none yet */
 	bool from_upstream;
-	bool resp_begun;    /* bytes of a final response are out or in client.out */
-	bool resp_done;	    /* all of it is */
-	bool keep;	    /* the connection may serve another request */
-	bool unlogged;	    /* health checks leave no trace; or its line is written already */
+	bool resp_begun; /* bytes of a final response are out or in client.out */
+	bool resp_done;	 /* all of it is */
+	bool keep;	 /* the connection may serve another request */
+	bool unlogged;	 /* health checks leave no trace; or its line is written already */
 	uint8_t user_len;
 	uint64_t out_bytes; /* content of a response of our own */
 	uint64_t dropped;
-	const char *note;   /* static text: why a response of our own was given */
+	const char *note; /* static text: why a response of our own was given */
 
 	char uncleared; /* what follows is written before it is read */
 	struct h1_head req, resp;
@@ -103,7 +108,8 @@ void exchange_run(struct exchange *);
 /* Goes on at the connect stage, for a second try. As exchange_run otherwise. */
 void exchange_connect_again(struct exchange *);
 
-/* Stops everything that could call it; its log line is written. The client is being closed, so it tells it nothing. */
+/* Stops everything that could call it; its log line is written. The client is being closed, so it tells it
+ * nothing. */
 void exchange_cancel(struct exchange *);
 
 /* Logs, counts, gives all back. The client's x is NULL afterwards. */
@@ -120,8 +126,8 @@ static inline struct str exchange_field(const struct exchange *x, enum field_id 
 enum step stage_connect(struct exchange *);
 enum step stage_forward(struct exchange *);
 
-/* forward.c: goes on wherever it can, in both directions; for bytes or room at the client's side too. May end the
- * exchange and its client. */
+/* forward.c: goes on wherever it can, in both directions; for bytes or room at the client's side too. May end
+ * the exchange and its client. */
 void forward(struct exchange *);
 /* The client's timeout is over, in state BUSY. */
 void forward_client_timeout(struct exchange *);

@@ -8,7 +8,9 @@
  * It ends the exchange when the response has left.
  */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "proxy/exchange.h"
 #include "proxy/render.h"
@@ -63,6 +65,17 @@ static bool may_send_again(const struct exchange *x, bool unread)
 	       (unread || http_method_idempotent((enum http_method)x->req.method));
 }
 
+/* Nothing of a try may be left when the next begins: least of all half a response head. */
+static void forget_try(struct exchange *x)
+{
+	drop_server(x);
+	buf_drop(&x->up_held);
+	x->up_sent = 0;
+	x->sent_at = x->first_at = 0;
+	x->server_waits = NULL;
+	x->to_server.to = NULL;
+}
+
 /* Before a response: once more to another server or on a fresh connection, or it is the end of it. */
 static void try_again(struct exchange *x, bool unread, unsigned status, const char *why)
 {
@@ -70,12 +83,8 @@ static void try_again(struct exchange *x, bool unread, unsigned status, const ch
 		fail(x, status, why);
 		return;
 	}
-	drop_server(x);
-	buf_drop(&x->up_held);
+	forget_try(x);
 	x->retried = true;
-	x->up_sent = 0;
-	x->sent_at = 0;
-	x->server_waits = NULL;
 	exchange_connect_again(x);
 }
 
@@ -89,9 +98,25 @@ static void on_failed(void *ctx, struct sconn *s, int err)
 		  slow ? "the upstream took no connection in time" : "the upstream refused the connection");
 }
 
+/*
+ * A socket that is full takes more in large steps, which may be further apart than a timeout is long, while its peer
+ * reads on: then the kernel's queue tells. Never on a socket that waits to be read.
+ */
+static bool still_takes(const struct stream *s, int *queue)
+{
+	int before = *queue;
+	if (s->can_write || ioctl(s->fd, SIOCOUTQ, queue) < 0)
+		return false;
+	return *queue < before;
+}
+
 static void on_timed_out(void *ctx, struct sconn *s)
 {
 	struct exchange *x = ctx;
+	if (still_takes(&s->stream, &x->server_queue)) {
+		timeout_arm(&x->up->idle, &s->timeout);
+		return;
+	}
 	server_count_failure(s->server, x->resp_begun ? "idle_timeout" : "response_timeout");
 	if (x->resp_begun)
 		cut(x);
@@ -146,6 +171,15 @@ static bool prepare(struct exchange *x)
 	return render_request(x) && take_small_body(x);
 }
 
+static enum upstream_take take(struct exchange *x)
+{
+	enum upstream_take taken =
+		upstream_take(x->up, x->retried, x->last_server, &user, x, &x->server);
+	if (taken == TAKEN_SHORT && worker_close_pooled(x->worker))
+		taken = upstream_take(x->up, x->retried, x->last_server, &user, x, &x->server);
+	return taken;
+}
+
 enum step stage_connect(struct exchange *x)
 {
 	if (x->server)
@@ -155,11 +189,15 @@ enum step stage_connect(struct exchange *x)
 		reply(x, 503, "out of memory");
 		return STEP_DONE;
 	}
-	switch (upstream_take(x->up, x->retried, x->last_server, &user, x, &x->server)) {
+	switch (take(x)) {
 	case TAKEN_CONNECTED:
 		break;
 	case TAKEN_CONNECTING:
 		return STEP_WAIT;
+	case TAKEN_SHORT:
+		metric_add(x->worker->count.shortages, 1);
+		fail(x, 503, "no connection to the upstream can be opened: descriptors, ports or memory ran out");
+		return STEP_DONE;
 	case TAKEN_NONE:
 		fail(x, 502, "the upstream refused the connection");
 		return STEP_DONE;
@@ -170,18 +208,32 @@ enum step stage_connect(struct exchange *x)
 	return STEP_NEXT;
 }
 
+static void begin_try(struct exchange *x)
+{
+	x->to_client = (struct body_out){.to = &x->client->stream, .held = &x->client->out};
+	x->to_server = (struct body_out){.to = &x->server->stream,
+					 .held = &x->up_held,
+					 .chunked = x->req.framing == H1_FRAMING_CHUNKED};
+	h1_head_init(&x->resp, x->resp_field, x->worker->response_limits.fields);
+}
+
 enum step stage_forward(struct exchange *x)
 {
-	if (!x->to_server.to) {
-		x->to_client = (struct body_out){.to = &x->client->stream, .held = &x->client->out};
-		h1_head_init(&x->resp, x->resp_field, x->worker->response_limits.fields);
-	}
-	if (x->to_server.to != &x->server->stream)
-		x->to_server = (struct body_out){.to = &x->server->stream,
-						 .held = &x->up_held,
-						 .chunked = x->req.framing == H1_FRAMING_CHUNKED};
+	if (!x->to_server.to)
+		begin_try(x);
 	forward(x);
 	return STEP_DONE;
+}
+
+/* body_move, with an eye on whether anything moved: out of the source, or from what was held to the sink. */
+static enum body_move move(struct exchange *x, struct body_in *b, struct buf *from, bool eof, struct body_out *out)
+{
+	uint64_t total = b->total;
+	size_t held = buf_len(out->held);
+	enum body_move m = body_move(b, from, eof, out);
+	if (b->total != total || buf_len(out->held) != held)
+		x->progress = true;
+	return m;
 }
 
 /* --- request --- */
@@ -225,10 +277,8 @@ static enum flow send_body(struct exchange *x)
 {
 	struct client *c = x->client;
 	for (int budget = TURN_BUDGET;; budget--) {
-		uint64_t before = x->req_body.total;
-		enum body_move m = body_move(&x->req_body, &c->in, c->stream.eof, &x->to_server);
-		if (x->req_body.total != before)
-			x->body_sent = x->progress = true;
+		enum body_move m = move(x, &x->req_body, &c->in, c->stream.eof, &x->to_server);
+		x->body_sent = x->body_sent || x->req_body.total;
 		if (x->req_body.total > x->worker->conf->caps.body)
 			return request_bad(x, 413, "the request's body is larger than this server takes");
 		switch (m) {
@@ -317,10 +367,10 @@ static void settle_keep(struct exchange *x, enum out_framing framing)
 {
 	if (framing == OUT_UNTIL_CLOSE || worker_leaving(x->worker))
 		x->keep = false;
-	if (x->req_body.done || x->resp.status < 300)
+	if (x->req_body.done)
 		return;
 	bool small = x->req.framing == H1_FRAMING_LENGTH && x->req_body.left <= EARLY_MAX;
-	if (!small || x->req.expect_continue)
+	if (x->req.expect_continue || (x->resp.status >= 300 && !small))
 		x->keep = false;
 }
 
@@ -375,10 +425,17 @@ static enum flow switch_protocols(struct exchange *x)
 static enum flow pass_interim(struct exchange *x)
 {
 	struct sconn *s = x->server;
+	struct client *c = x->client;
 	if (x->req.version_minor > 0 && !render_interim(x, buf_head(&s->in))) {
 		fail(x, 503, "out of memory");
 		return FLOW_OVER;
 	}
+	if (buf_len(&c->out) >= BODY_HELD_MAX && !body_flush(&c->stream, &c->out)) {
+		client_close(c, END_ABORTED);
+		return FLOW_OVER;
+	}
+	if (x->resp.status == 100)
+		x->req.expect_continue = false; /* it is answered: the body comes */
 	buf_consume(&s->in, x->resp.length);
 	h1_head_init(&x->resp, x->resp_field, x->worker->response_limits.fields);
 	return FLOW_GO;
@@ -409,8 +466,14 @@ static enum flow parse_response(struct exchange *x, enum h1_result *result)
 static enum flow read_head(struct exchange *x)
 {
 	struct sconn *s = x->server;
-	while (!x->resp_begun) {
+	if (s->unasked && !x->first_at) /* what it says is no answer to this request */
+		return server_broke(x, "unasked", "the upstream spoke before it was asked");
+	for (int budget = TURN_BUDGET; !x->resp_begun; budget--) {
 		enum h1_result r;
+		if (!budget) {
+			loop_soon(s->stream.loop, &x->client->again);
+			return FLOW_GO;
+		}
 		if (parse_response(x, &r) == FLOW_OVER)
 			return FLOW_OVER;
 		if (r == H1_DONE)
@@ -444,11 +507,7 @@ static enum flow read_body(struct exchange *x)
 {
 	struct sconn *s = x->server;
 	for (int budget = TURN_BUDGET;; budget--) {
-		uint64_t before = x->resp_body.total;
-		enum body_move m = body_move(&x->resp_body, &s->in, s->stream.eof, &x->to_client);
-		if (x->resp_body.total != before)
-			x->progress = true;
-		switch (m) {
+		switch (move(x, &x->resp_body, &s->in, s->stream.eof, &x->to_client)) {
 		case BODY_MOVE_DONE:
 			x->resp_done = true;
 			let_server_go(x);
@@ -459,8 +518,11 @@ static enum flow read_body(struct exchange *x)
 			client_close(x->client, END_ABORTED);
 			return FLOW_OVER;
 		case BODY_MOVE_BAD:
+			server_count_failure(s->server, "cut_response");
+			cut(x);
+			return FLOW_OVER;
 		case BODY_MOVE_NO_MEMORY:
-			server_count_failure(s->server, m == BODY_MOVE_BAD ? "cut_response" : "memory");
+			metric_add(x->worker->count.shortages, 1);
 			cut(x);
 			return FLOW_OVER;
 		case BODY_MOVE_HUNGRY:
@@ -517,47 +579,56 @@ static enum flow drain_request(struct exchange *x)
 	return FLOW_OVER;
 }
 
+/*
+ * Whose turn it is to move bytes. All has been written that could be: a stream that can't be written to is one whose
+ * peer does not take what there is for it.
+ */
 static struct timeout_class *client_class(struct exchange *x)
 {
 	struct worker *w = x->worker;
 	if (x->tunnel)
 		return &w->tunnel;
-	if (buf_len(&x->client->out))
-		return &w->body; /* it does not take its response */
-	bool server_takes = !x->server || (x->up_sent == buf_len(&x->up_out) && buf_len(&x->up_held) == 0);
+	if (!x->client->stream.can_write)
+		return &w->body;
+	bool server_takes = !x->server || x->server->stream.can_write;
 	return !x->req_body.done && server_takes ? &w->body : NULL;
 }
 
 static struct timeout_class *server_class(struct exchange *x)
 {
-	if (!x->server || x->tunnel)
+	if (x->tunnel || (x->resp_begun && !x->client->stream.can_write))
 		return NULL;
-	if (!request_is_out(x) && (x->up_sent < buf_len(&x->up_out) || buf_len(&x->up_held)))
+	if (x->resp_begun || !x->server->stream.can_write)
 		return &x->up->idle;
-	if (!x->resp_begun)
-		return request_is_out(x) ? &x->up->response : NULL;
-	return buf_len(&x->client->out) ? NULL : &x->up->idle;
+	return request_is_out(x) ? &x->up->response : NULL;
 }
 
 /* Arms one side's timeout for what is waited for now: started over when that changed or bytes moved. */
 static void wait_for(struct timeout *t, struct timeout_class **armed, struct timeout_class *want,
-		     bool progress)
+		     bool progress, const struct stream *s, int *queue)
 {
 	if (want == *armed && !(want && progress))
 		return;
 	*armed = want;
-	if (want)
-		timeout_arm(want, t);
-	else
+	if (!want) {
 		timeout_disarm(t);
+		return;
+	}
+	timeout_arm(want, t);
+	if (!s->can_write && ioctl(s->fd, SIOCOUTQ, queue) < 0)
+		*queue = 0;
 }
 
 static void retime(struct exchange *x)
 {
-	wait_for(&x->client->timeout, &x->client_waits, client_class(x), x->progress);
-	if (x->server && x->server->state == SCONN_BUSY) /* while it connects, another timeout is running */
-		wait_for(&x->server->timeout, &x->server_waits, server_class(x),
-			 x->progress && x->resp_begun);
+	struct client *c = x->client;
+	struct sconn *s = x->server;
+	wait_for(&c->timeout, &x->client_waits, client_class(x), x->progress, &c->stream, &x->client_queue);
+	if (s && s->state == SCONN_BUSY) { /* while it connects, another timeout is running */
+		struct timeout_class *want = server_class(x);
+		bool progress = x->progress && want == &x->up->idle; /* the first byte's time is not extended */
+		wait_for(&s->timeout, &x->server_waits, want, progress, &s->stream, &x->server_queue);
+	}
 	x->progress = false;
 }
 
@@ -577,6 +648,16 @@ static enum flow look_for_abort(struct exchange *x)
 	return FLOW_GO;
 }
 
+static bool flush(struct exchange *x)
+{
+	struct client *c = x->client;
+	size_t held = buf_len(&c->out);
+	bool alive = body_flush(&c->stream, &c->out);
+	if (buf_len(&c->out) != held)
+		x->progress = true;
+	return alive;
+}
+
 void forward(struct exchange *x)
 {
 	struct client *c = x->client;
@@ -591,7 +672,7 @@ void forward(struct exchange *x)
 		return;
 	if (linked && read_response(x) == FLOW_OVER)
 		return;
-	if (!body_flush(&c->stream, &c->out)) {
+	if (!flush(x)) {
 		client_close(c, END_ABORTED);
 		return;
 	}
@@ -606,11 +687,15 @@ void forward(struct exchange *x)
 
 void forward_client_timeout(struct exchange *x)
 {
+	struct client *c = x->client;
 	x->client_waits = NULL;
 	if (x->tunnel) {
-		client_close(x->client, END_TUNNEL_TIMEOUT);
-	} else if (x->resp_begun || buf_len(&x->client->out)) {
-		client_close(x->client, END_BODY_TIMEOUT);
+		client_close(c, END_TUNNEL_TIMEOUT);
+	} else if (still_takes(&c->stream, &x->client_queue)) {
+		x->client_waits = &x->worker->body;
+		timeout_arm(&x->worker->body, &c->timeout);
+	} else if (x->resp_begun || buf_len(&c->out)) {
+		client_close(c, END_BODY_TIMEOUT);
 	} else {
 		x->keep = false;
 		fail(x, 408, "the request's body took too long");

@@ -95,7 +95,8 @@ static bool hand_on(int to, int fd, const struct addr *peer, bool proxy_protocol
 	} c;
 	memset(&c, 0, sizeof(c));
 	struct iovec v = {&parcel, sizeof(parcel)};
-	struct msghdr msg = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = c.bytes, .msg_controllen = sizeof(c.bytes)};
+	struct msghdr msg = {
+		.msg_iov = &v, .msg_iovlen = 1, .msg_control = c.bytes, .msg_controllen = sizeof(c.bytes)};
 	struct cmsghdr *cm = CMSG_FIRSTHDR(&msg);
 	cm->cmsg_level = SOL_SOCKET;
 	cm->cmsg_type = SCM_RIGHTS;
@@ -108,7 +109,8 @@ static int take_fd(struct msghdr *msg)
 {
 	struct cmsghdr *cm = CMSG_FIRSTHDR(msg);
 	int fd = -1;
-	if (cm && cm->cmsg_level == SOL_SOCKET && cm->cmsg_type == SCM_RIGHTS && cm->cmsg_len == CMSG_LEN(sizeof(int)))
+	if (cm && cm->cmsg_level == SOL_SOCKET && cm->cmsg_type == SCM_RIGHTS &&
+	    cm->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(&fd, CMSG_DATA(cm), sizeof(int));
 	return fd;
 }
@@ -125,14 +127,17 @@ static void on_parcel(evutil_socket_t from, short what, void *arg)
 			struct cmsghdr align;
 		} c;
 		struct iovec v = {&parcel, sizeof(parcel)};
-		struct msghdr msg = {
-			.msg_iov = &v, .msg_iovlen = 1, .msg_control = c.bytes, .msg_controllen = sizeof(c.bytes)};
+		struct msghdr msg = {.msg_iov = &v,
+				     .msg_iovlen = 1,
+				     .msg_control = c.bytes,
+				     .msg_controllen = sizeof(c.bytes)};
 		ssize_t n = recvmsg(from, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		if (n < 0)
 			return;
 		int fd = take_fd(&msg);
 		if (fd >= 0 && n == (ssize_t)sizeof(parcel))
-			client_accept(l->worker, fd, parcel.known ? &parcel.peer : NULL, parcel.proxy_protocol);
+			client_accept(l->worker, fd, parcel.known ? &parcel.peer : NULL,
+				      parcel.proxy_protocol);
 		else if (fd >= 0)
 			close(fd);
 	}
@@ -165,7 +170,8 @@ static void turn_away(struct listeners *l, int fd)
 	unsigned missed;
 	metric_add(l->worker->count.closed[END_OVERLOAD], 1);
 	if (log_limit_pass(&l->full, l->worker->loop.now, 10 * USEC_PER_SEC, &missed))
-		log_warn("connections are turned away: %u are open, caps.connections is %u (%u more turned away since the last message)",
+		log_warn("connections are turned away: %u are open, caps.connections is %u (%u more turned "
+			 "away since the last message)",
 			 all_clients(l->worker), l->worker->conf->caps.connections, missed);
 	reply_overload(fd);
 	close(fd);

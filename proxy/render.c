@@ -334,6 +334,12 @@ static char *put_response_fields(char *p, struct exchange *x, const char *base)
 	return p;
 }
 
+/* A head as it was, written anew: a blank more behind each colon, and one behind the status. */
+static size_t written_room(const struct h1_head *h)
+{
+	return h->length + h->fields + 1;
+}
+
 static size_t cookie_room(const struct exchange *x)
 {
 	size_t n = 0;
@@ -347,7 +353,7 @@ bool render_response(struct exchange *x, const char *base, enum out_framing fram
 {
 	size_t room;
 	struct buf *out = &x->client->out;
-	char *start = buf_room(out, x->resp.length + cookie_room(x) + RESPONSE_OVERHEAD, &room);
+	char *start = buf_room(out, written_room(&x->resp) + cookie_room(x) + RESPONSE_OVERHEAD, &room);
 	if (!start)
 		return false;
 	char *p = put_status_line(start, &x->resp, base);
@@ -373,7 +379,7 @@ bool render_interim(struct exchange *x, const char *base)
 {
 	size_t room;
 	struct buf *out = &x->client->out;
-	char *start = buf_room(out, x->resp.length + 64, &room);
+	char *start = buf_room(out, written_room(&x->resp), &room);
 	if (!start)
 		return false;
 	char *p = put_status_line(start, &x->resp, base);

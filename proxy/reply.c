@@ -70,6 +70,7 @@ static void settle_keep(struct exchange *x)
 		return;
 	bool small = x->req.framing == H1_FRAMING_LENGTH && x->req_body.left <= DRAIN_MAX;
 	x->keep = m == BODY_MOVE_HUNGRY && small && !x->req.expect_continue;
+	x->dropped = 0; /* what was thrown away so far is none of what was promised to be read */
 }
 
 static char *put_cors(char *p, const struct exchange *x, bool preflight)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a worker counts for a site: the series of its verdicts, responses and refusals, looked up once and then kept.
+ * What a worker counts for a site: the series of its verdicts, responses and refusals, looked up once and
+ * then kept.
  */
 #ifndef WEIR_PROXY_SITE_H
 #define WEIR_PROXY_SITE_H
@@ -9,7 +10,8 @@
 #include "base/str.h"
 #include "conf/conf.h"
 
-/* What was decided of a request. The words stand in the access log's `limit` and in weir_requests_total{verdict}. */
+/* What was decided of a request. The words stand in the access log's `limit` and in
+ * weir_requests_total{verdict}. */
 enum verdict_word {
 	VERDICT_NONE, /* no policy applies to it, or its client is nobody */
 	VERDICT_OK,

@@ -69,13 +69,15 @@ bool upstream_open(struct upstream *u, struct loop *loop, const struct conf_upst
 	return true;
 }
 
-void upstream_close_pooled(struct upstream *u)
+unsigned upstream_close_pooled(struct upstream *u)
 {
+	unsigned closed = 0;
 	for (unsigned i = 0; i < u->conf->servers; i++) {
 		struct list *l;
-		while ((l = list_first(&u->server[i].pooled)))
+		for (; (l = list_first(&u->server[i].pooled)); closed++)
 			sconn_close(list_entry(l, struct sconn, link));
 	}
+	return closed;
 }
 
 void upstream_close(struct upstream *u)
@@ -111,6 +113,12 @@ static bool edge_allowed(enum sconn_state from, enum sconn_state to)
 	return false;
 }
 
+/* It counts as a request in flight at its server. */
+static bool in_flight(enum sconn_state state)
+{
+	return state == SCONN_CONNECTING || state == SCONN_BUSY;
+}
+
 static void set_state(struct sconn *s, enum sconn_state to)
 {
 	struct upstream *u = s->server->up;
@@ -118,9 +126,11 @@ static void set_state(struct sconn *s, enum sconn_state to)
 	if (s->state == SCONN_POOLED) {
 		list_del(&s->link);
 		metric_sub(u->pooled, 1);
-	} else {
-		server_end(s->server->row);
 	}
+	if (in_flight(s->state) && !in_flight(to))
+		server_end(s->server->row);
+	if (!in_flight(s->state) && in_flight(to))
+		server_begin(s->server->row);
 	timeout_disarm(&s->timeout);
 	s->state = to;
 	if (to == SCONN_POOLED) {
@@ -128,8 +138,6 @@ static void set_state(struct sconn *s, enum sconn_state to)
 		s->user_ctx = NULL;
 		list_push_front(&s->server->pooled, &s->link);
 		metric_add(u->pooled, 1);
-	} else if (to == SCONN_BUSY) {
-		server_begin(s->server->row);
 	}
 }
 
@@ -179,9 +187,12 @@ static void on_ready(struct stream *st)
 {
 	struct sconn *s = list_entry(st, struct sconn, stream);
 	if (s->state == SCONN_POOLED) { /* closed, or bytes that nobody asked for: either way of no more use */
-		sconn_close(s);
+		if (st->can_read)
+			sconn_close(s);
 		return;
 	}
+	if (s->reused && st->can_read && s->taken_at == st->loop->now)
+		s->unasked = true; /* this turn's events are older than what was written in it */
 	if (s->state == SCONN_CONNECTING) {
 		int err = stream_connected(st);
 		if (err) {
@@ -204,22 +215,40 @@ static void on_timeout(struct timeout *t)
 		s->user->timed_out(s->user_ctx, s);
 }
 
+/* What connect() and socket() say when it is this machine that has no more to give. */
+static bool is_shortage(int err)
+{
+	static const int ours[] = {EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL};
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (err == ours[i])
+			return true;
+	return false;
+}
+
+/* NULL: errno says why. */
 static struct sconn *connect_to(struct server *srv, const struct upstream_user *user, void *ctx)
 {
 	struct upstream *u = srv->up;
 	struct sconn *s = calloc(1, sizeof(*s));
-	if (!s)
+	if (!s) {
+		errno = ENOMEM;
 		return NULL;
+	}
 	*s = (struct sconn){.state = SCONN_CONNECTING, .server = srv, .user = user, .user_ctx = ctx};
 	list_init(&s->link);
 	timeout_init(&s->timeout, on_timeout);
-	metric_add(u->connects, 1);
 	if (!stream_connect(&s->stream, u->loop, (const struct sockaddr *)&srv->conf->sa, srv->conf->sa_len, on_ready)) {
-		metric_add(u->connect_failures, 1);
-		server_count_failure(srv, connect_failure(errno));
+		int err = errno;
+		if (!is_shortage(err)) {
+			metric_add(u->connects, 1);
+			metric_add(u->connect_failures, 1);
+			server_count_failure(srv, connect_failure(err));
+		}
 		free(s);
+		errno = err;
 		return NULL;
 	}
+	metric_add(u->connects, 1);
 	server_begin(srv->row);
 	timeout_arm(&u->connect, &s->timeout);
 	return s;
@@ -235,6 +264,7 @@ static struct sconn *from_pool(struct server *srv, const struct upstream_user *u
 	s->user = user;
 	s->user_ctx = ctx;
 	s->reused = true;
+	s->taken_at = srv->up->loop->now;
 	return s;
 }
 
@@ -269,6 +299,8 @@ enum upstream_take upstream_take(struct upstream *u, bool fresh, const struct se
 			*out = fresh ? NULL : from_pool(srv, user, ctx);
 			if (!*out)
 				*out = connect_to(srv, user, ctx);
+			if (!*out && is_shortage(errno))
+				return TAKEN_SHORT;
 			if (!*out)
 				continue;
 			u->next = at + 1 < n ? at + 1 : 0;
@@ -308,6 +340,7 @@ void sconn_release(struct sconn *s)
 		sconn_close(s);
 		return;
 	}
+	st->unsure = false; /* a reset behind the last bytes is met by the next write; a try to read costs a call */
 	set_state(s, SCONN_POOLED);
 	timeout_arm(keep_class(s), &s->timeout);
 }

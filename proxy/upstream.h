@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Upstreams of one worker: their servers in turn, and the connections to them. A connection serves one exchange at a
- * time and goes back to its server's pool, where the last in is the first out; a pooled connection that the origin
- * closes, or speaks on unasked, or that was idle for `keepalive`, is closed.
+ * Upstreams of one worker: their servers in turn, and the connections to them. A connection serves one
+ * exchange at a time and goes back to its server's pool, where the last in is the first out; a pooled
+ * connection that the origin closes, or speaks on unasked, or that was idle for `keepalive`, is closed.
  *
  *                 connected                  give back
  *   CONNECTING -----------------> BUSY ------------------> POOLED
@@ -12,8 +12,9 @@
  *       |  failed, timed out         | failed, used up        | closed, too old
  *       +--------------------------> DEAD <-------------------+
  *
- * The exchange that holds a connection is told of its events through struct upstream_user; it never sees POOLED or DEAD.
- * upstream_take never calls back before it returns; sconn_close and sconn_release end all callbacks at once.
+ * The exchange that holds a connection is told of its events through struct upstream_user; it never sees
+ * POOLED or DEAD. upstream_take never calls back before it returns; sconn_close and sconn_release end all
+ * callbacks at once.
  */
 #ifndef WEIR_PROXY_UPSTREAM_H
 #define WEIR_PROXY_UPSTREAM_H
@@ -29,9 +30,10 @@ enum sconn_state { SCONN_CONNECTING, SCONN_BUSY, SCONN_POOLED, SCONN_DEAD };
 struct sconn;
 
 struct upstream_user {
-	void (*ready)(void *user, struct sconn *);	       /* bytes may be read or written */
-	void (*failed)(void *user, struct sconn *, int err); /* no connection was made; the sconn is dead already */
-	void (*timed_out)(void *user, struct sconn *);	       /* the timeout that was armed last is over */
+	void (*ready)(void *user, struct sconn *); /* bytes may be read or written */
+	void (*failed)(void *user, struct sconn *,
+		       int err);		       /* no connection was made; the sconn is dead already */
+	void (*timed_out)(void *user, struct sconn *); /* the timeout that was armed last is over */
 };
 
 struct server {
@@ -45,7 +47,7 @@ struct upstream {
 	const struct conf_upstream *conf;
 	struct loop *loop;
 	struct server *server;
-	unsigned next; /* whose turn it is */
+	unsigned next;	       /* whose turn it is */
 	unsigned retry_credit; /* tenths of a second try that may still be spent; see upstream_may_retry */
 	struct timeout_class connect, response, idle, keepalive;
 	struct histogram latency;
@@ -60,9 +62,11 @@ struct sconn {
 	struct timeout timeout;
 	const struct upstream_user *user; /* of the exchange; NULL in the pool */
 	void *user_ctx;
-	bool reused;	    /* it has served an exchange before this one */
-	uint32_t keep_s;    /* the origin's Keep-Alive: timeout; 0: none */
-	struct list link;   /* in server.pooled */
+	bool reused;	  /* it has served an exchange before this one */
+	bool unasked;	  /* bytes or a FIN were there before its present request was written */
+	usec_t taken_at;  /* out of the pool: the loop's now, which tells the turn */
+	uint32_t keep_s;  /* the origin's Keep-Alive: timeout; 0: none */
+	struct list link; /* in server.pooled */
 	struct grave grave;
 };
 
@@ -75,31 +79,34 @@ struct upstream_clock {
 void upstream_clock_init(struct upstream_clock *);
 /* False: out of memory. The conf must outlive it. */
 bool upstream_open(struct upstream *, struct loop *, const struct conf_upstream *, struct upstream_clock *);
-void upstream_close(struct upstream *); /* closes what is pooled; nothing may be busy */
-void upstream_close_pooled(struct upstream *);
+void upstream_close(struct upstream *);		   /* closes what is pooled; nothing may be busy */
+unsigned upstream_close_pooled(struct upstream *); /* how many there were */
 
 enum upstream_take {
 	TAKEN_CONNECTED,  /* state BUSY: write at once */
 	TAKEN_CONNECTING, /* ready or failed will be called */
 	TAKEN_NONE,	  /* every server refused a connection at once */
+	TAKEN_SHORT,	  /* descriptors, ports or memory ran out here: no server's fault */
 	TAKEN_FULL,	  /* every server has max_requests in flight */
 };
 
 /*
- * A connection for one exchange. `fresh`: none from the pool, for a second try. `avoid` (may be NULL) is taken only if
- * no other server is there. *out is set for the first two answers.
+ * A connection for one exchange. `fresh`: none from the pool, for a second try. `avoid` (may be NULL) is
+ * taken only if no other server is there. *out is set for the first two answers.
  */
 enum upstream_take upstream_take(struct upstream *, bool fresh, const struct server *avoid,
 				 const struct upstream_user *, void *ctx, struct sconn **out);
 
-/* Spends one second try, if the budget has one: a tenth of the requests may be sent again, and a few at once. */
+/* Spends one second try, if the budget has one: a tenth of the requests may be sent again, and a few at once.
+ */
 bool upstream_may_retry(struct upstream *);
 
 /* The exchange is done with it and nothing is unread: it goes to the pool. */
 void sconn_release(struct sconn *);
 void sconn_close(struct sconn *);
 
-/* The server did not do what was asked; counts, and ejects it after several in a row. kind is a fixed word. */
+/* The server did not do what was asked; counts, and ejects it after several in a row. kind is a fixed word.
+ */
 void server_count_failure(struct server *, const char *kind);
 
 #endif

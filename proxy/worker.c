@@ -62,7 +62,10 @@ static void stop_accepting(struct worker *w, bool last)
 	listeners_close(l, last);
 }
 
-/* Those between two requests; those in one leave by themselves, since worker_leaving is true. */
+/*
+ * Those between two requests, but where something may have come already and was not read yet: they get a moment. Those
+ * in a request leave by themselves, since worker_leaving is true.
+ */
 static void close_idle(struct worker *w, bool all)
 {
 	for (struct list *i = w->clients.next, *next; i != &w->clients; i = next) {
@@ -70,6 +73,8 @@ static void close_idle(struct worker *w, bool all)
 		next = i->next;
 		if (all || (c->state == CLIENT_IDLE && !c->stream.can_read) || c->state == CLIENT_PREFACE)
 			client_close(c, all ? END_CUT : END_LEAVING);
+		else if (c->state == CLIENT_IDLE)
+			timeout_arm(&w->linger, &c->timeout);
 	}
 }
 
@@ -189,6 +194,14 @@ uint64_t worker_random(struct worker *w)
 	s[2] ^= t;
 	s[3] = rotated(s[3], 45);
 	return result;
+}
+
+bool worker_close_pooled(struct worker *w)
+{
+	unsigned closed = 0;
+	for (unsigned i = 0; i < w->conf->upstreams; i++)
+		closed += upstream_close_pooled(&w->upstream[i]);
+	return closed > 0;
 }
 
 void worker_warn_unnamed(struct worker *w)
@@ -448,6 +461,7 @@ static void tear_down(struct worker *w)
 int worker_main(int channel, const struct start_info *info, struct shm *shm, struct conf *conf,
 		const struct worker_fds *fds)
 {
+	_Static_assert(END_REASONS <= sizeof(((struct worker *)0)->count.closed) / sizeof(series_t), "a counter for each");
 	static struct worker w;
 	w.channel = channel;
 	w.info = *info;

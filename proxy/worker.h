@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One worker process: its loop, its one conf for life, and what hangs on them. Everything in the data plane is reached
- * from here; there are no other globals.
+ * One worker process: its loop, its one conf for life, and what hangs on them. Everything in the data plane
+ * is reached from here; there are no other globals.
  *
  *             READY               QUIESCE                       last client gone
  *   STARTING -------> SERVING ----------------> QUIESCING ----------------------> exit 0
@@ -9,9 +9,9 @@
  *                        v                           v
  *                      GRACE --- drain.grace ---> CLOSING -- last client gone, or drain.timeout --> exit 0
  *
- * QUIESCING: a newer generation accepts; idle connections are closed after timeouts.idle, others with their next
- * response. GRACE: the load balancer still sends; all is accepted and answered with `Connection: close`. CLOSING:
- * nothing is accepted, idle connections are closed at once.
+ * QUIESCING: a newer generation accepts; idle connections are closed after timeouts.idle, others with their
+ * next response. GRACE: the load balancer still sends; all is accepted and answered with `Connection: close`.
+ * CLOSING: nothing is accepted, idle connections are closed at once.
  */
 #ifndef WEIR_PROXY_WORKER_H
 #define WEIR_PROXY_WORKER_H
@@ -53,14 +53,14 @@ struct worker {
 	struct access_log *log;
 
 	struct listeners *listeners; /* all that it accepts from */
-	struct list clients;	   /* struct client */
+	struct list clients;	     /* struct client */
 	unsigned client_count, client_max;
 	struct timeout_class head, body, idle, tunnel, linger;
 	struct timeout_class beat, grace, cut, store;
 	struct timeout beat_timeout, grace_timeout, cut_timeout, store_timeout;
-	usec_t store_until; /* it starts to serve then, whether the store has answered or not */
+	usec_t store_until;	      /* it starts to serve then, whether the store has answered or not */
 	const struct worker_fds *fds; /* until it serves */
-	struct task leave; /* looks whether anything is left to do */
+	struct task leave;	      /* looks whether anything is left to do */
 
 	struct h1_limits request_limits, response_limits;
 	struct cookie_rules cookie_rules;
@@ -79,8 +79,8 @@ struct worker {
 	uint64_t random[4];
 
 	struct {
-		series_t connections, accepted, closed[16], active, bytes_in, bytes_out, malformed, unnamed, shortages,
-			handed_over, log_dropped, log_folded;
+		series_t connections, accepted, closed[16], active, bytes_in, bytes_out, malformed, unnamed,
+			shortages, handed_over, log_dropped, log_folded;
 		struct histogram added;
 	} count;
 };
@@ -92,14 +92,15 @@ struct worker_fds {
 	unsigned listeners;
 	int listener[WORKER_LISTENERS_MAX];
 	unsigned listen[WORKER_LISTENERS_MAX]; /* of which place in conf.listen each is */
-	int receive;			       /* accepted connections from other workers come here; -1: none */
-	unsigned peers;			       /* other workers of this generation */
-	int peer[CONF_WORKERS_MAX];	       /* to hand accepted connections to them */
+	int receive;		    /* accepted connections from other workers come here; -1: none */
+	unsigned peers;		    /* other workers of this generation */
+	int peer[CONF_WORKERS_MAX]; /* to hand accepted connections to them */
 	unsigned peer_worker[CONF_WORKERS_MAX];
 };
 
 /* Runs until it is told to leave; the exit status. Takes the channel, the descriptors and the conf. */
-int worker_main(int channel, const struct start_info *, struct shm *, struct conf *, const struct worker_fds *);
+int worker_main(int channel, const struct start_info *, struct shm *, struct conf *,
+		const struct worker_fds *);
 
 /* The client was the last thing to do, maybe: leaves when nothing is left. */
 void worker_client_gone(struct worker *);
@@ -109,6 +110,9 @@ static inline bool worker_leaving(const struct worker *w)
 {
 	return w->state != WORKER_SERVING;
 }
+
+/* Descriptors ran out: closes the connections to upstreams that serve nobody now. False: there were none. */
+bool worker_close_pooled(struct worker *);
 
 /* A trusted peer named no client: said once, counted always. */
 void worker_warn_unnamed(struct worker *);

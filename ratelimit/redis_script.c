@@ -157,9 +157,26 @@ static inline char *crlf(char *out)
 
 static inline char *bulk_u64(char *out, uint64_t v)
 {
+	unsigned n = fmt_u64_len(v);
 	*out++ = '$';
-	out = crlf(fmt_u64(out, fmt_u64_len(v)));
-	return crlf(fmt_u64(out, v));
+	out = crlf(fmt_u64(out, n));
+	return crlf(fmt_pad(out, v, n));
+}
+
+static inline char *bulk_digit(char *out, unsigned v)
+{
+	memcpy(out, "$1\r\n0\r\n", 7);
+	out[4] = (char)('0' + v);
+	return out + 7;
+}
+
+/* A server's clock shows 16 digits until 2286. */
+static inline char *bulk_moment(char *out, uint64_t v)
+{
+	if (v < 1000000000000000 || v >= 10000000000000000)
+		return bulk_u64(out, v);
+	memcpy(out, "$16\r\n", 5);
+	return crlf(fmt_pad(out + 5, v, 16));
 }
 
 static char *bulk_key(char *out, struct str prefix, const struct policy *p, struct str client)
@@ -173,24 +190,27 @@ static char *bulk_key(char *out, struct str prefix, const struct policy *p, stru
 
 size_t redis_script_question(char *out, const struct redis_question *q)
 {
+	static const char head[POLICY_MAX_APPLIED][24] = {
+		"*9\r\n$7\r\nEVALSHA\r\n$40\r\n",
+		"*13\r\n$7\r\nEVALSHA\r\n$40\r\n",
+		"*17\r\n$7\r\nEVALSHA\r\n$40\r\n",
+		"*21\r\n$7\r\nEVALSHA\r\n$40\r\n",
+	};
 	char client[REDIS_CLIENT_ROOM], *at = out;
 	struct str text = {client, redis_script_client(client, q->client)};
 
-	*at++ = '*';
-	at = fmt_u64(at, 5 + 4 * q->asks);
-	at = fmt_str(at, STR("\r\n$7\r\nEVALSHA\r\n$40\r\n"));
+	memcpy(at, head[q->asks - 1], sizeof(head[0]));
+	at += q->asks == 1 ? 22 : 23;
 	memcpy(at, q->sha, REDIS_SHA);
-	at = fmt_str(at + REDIS_SHA, STR("\r\n$1\r\n"));
-	*at++ = (char)('0' + q->asks);
-	at = crlf(at);
+	at = bulk_digit(crlf(at + REDIS_SHA), q->asks);
 	for (unsigned i = 0; i < q->asks; i++)
 		at = bulk_key(at, q->prefix, q->ask[i].policy, text);
-	at = bulk_u64(at, (uint64_t)q->deadline);
-	at = bulk_u64(at, q->n);
+	at = bulk_moment(at, (uint64_t)q->deadline);
+	at = q->n < 10 ? bulk_digit(at, q->n) : bulk_u64(at, q->n);
 	for (unsigned i = 0; i < q->asks; i++) {
 		at = bulk_u64(at, q->ask[i].limit);
 		at = bulk_u64(at, (uint64_t)q->ask[i].policy->window_us);
-		at = bulk_u64(at, q->ask[i].policy->shadow);
+		at = bulk_digit(at, q->ask[i].policy->shadow);
 	}
 	return (size_t)(at - out);
 }

@@ -174,6 +174,11 @@ static void heard(struct store_redis *s)
 	s->oldest = redis_conn_waiting(s->conn) ? s->loop->now : 0;
 }
 
+static bool overdue(const struct store_redis *s, usec_t by)
+{
+	return s->oldest && s->loop->now - s->oldest >= by;
+}
+
 /* The breaker */
 
 static void pause_then_probe(struct store_redis *s)
@@ -465,9 +470,9 @@ static void on_tick(struct timeout *t)
 		if (s->knows_clock && s->used)
 			lately_turn(&s->ahead, ahead(s) + EPOCH / DRIFT);
 	}
-	if (s->state == STORE_DEGRADED && now - s->last_timeout >= TICK)
+	if (s->state == STORE_DEGRADED && now - s->last_timeout >= TICK && !overdue(s, s->timeout_us))
 		set_state(s, STORE_READY, "a second without a timeout");
-	if (redis_conn_ready(s->conn) && s->oldest && now - s->oldest >= SILENCE)
+	if (redis_conn_ready(s->conn) && overdue(s, SILENCE))
 		redis_conn_drop(s->conn, REDIS_TIMEOUT, "no answer for a second");
 	else if (s->used && redis_conn_ready(s->conn) && s->state != STORE_OPEN)
 		ask_time(s);

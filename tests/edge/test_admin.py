@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from weirlib import Origin, base_config, http, wait_for, weir_bin
+from weirlib import Origin, base_config, http, run_dir, wait_for, weir_bin
 from weirlib.client import build
+from weirlib.util import remove_dir
 
 CLIENT = "203.0.113.1"
 COMMANDS = ["status", "fleet", "events", "limits status", "limits lift", "limits restore", "clients top", "clients show",
@@ -34,6 +35,7 @@ def config(origin, **more):
 def weir(module_start, module_closing):
     origin = module_closing.add(Origin())
     w = module_start(config(origin))
+    wait_for(lambda: w.ctl("status", json=True)["workers"] == 2, 5, "both workers serve")
     w.origin = origin
     return w
 
@@ -309,16 +311,17 @@ def test_socket_mode(start, origin):
 
 
 def test_socket_mode_is_the_configs(start, origin):
-    import tempfile
-    d = tempfile.mkdtemp(prefix="weir-edge-")
-    os.chmod(d, 0o777)
-    path = os.path.join(d, "a.sock")
-    weir = start(config(origin, admin={"socket": path, "mode": "0600"}), ready=False)
-    wait_for(lambda: os.path.exists(path), 15)
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    wait_for(lambda: weir.run_ctl("status", sock=path).returncode == 0, 10)
-    weir.term()
-    assert not os.path.exists(path), "the socket goes with its weir"
+    d = run_dir("socket")
+    try:
+        path = os.path.join(d, "a.sock")
+        weir = start(config(origin, admin={"socket": path, "mode": "0600", "http": "off"}), ready=False)
+        wait_for(lambda: os.path.exists(path), 15)
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        wait_for(lambda: weir.run_ctl("status", sock=path).returncode == 0, 10)
+        weir.term()
+        assert not os.path.exists(path), "the socket goes with its weir"
+    finally:
+        remove_dir(d)
 
 
 def test_stale_socket_is_taken_over(start, origin):

@@ -13,7 +13,7 @@ from weirlib import ROOT, Proc, RawClient, free_port, http, run_dir, wait_for, w
 from weirlib.client import build
 from weirlib.util import remove_dir
 
-ORIGIN = os.environ.get("ORIGIN_BIN", os.path.join(ROOT, "build", "loadtest", "origin"))
+ORIGIN = os.environ.get("WEIR_ORIGIN", os.path.join(ROOT, "build", "loadtest", "origin"))
 
 pytestmark = pytest.mark.skipif(not os.access(ORIGIN, os.X_OK), reason="%s is not built" % ORIGIN)
 

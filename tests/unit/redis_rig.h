@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -198,6 +199,7 @@ static inline bool fake_poll(struct rig_fake *f)
 {
 	if (f->fd < 0) {
 		f->fd = accept4(f->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		setsockopt(f->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* as Redis does */
 		f->n = 0;
 	}
 	if (f->fd < 0)
@@ -297,6 +299,26 @@ static inline bool rig_turn(struct loop *l, bool (*held)(void *), void *ctx, use
 	hook_del(&w.hook);
 	timeout_class_drop(&w.tick);
 	return w.met;
+}
+
+struct rig_stop {
+	struct task task;
+	struct loop *loop;
+};
+
+static inline void rig_stop(struct task *t)
+{
+	loop_stop(list_entry(t, struct rig_stop, task)->loop);
+}
+
+/* One turn, with what is there. */
+static inline void rig_once(struct loop *l)
+{
+	struct rig_stop s = {.loop = l};
+	task_init(&s.task, rig_stop);
+	l->now = clock_mono();
+	loop_soon(l, &s.task);
+	loop_run(l);
 }
 
 #define rig_until(l, held, ctx) assert_true(rig_turn(l, held, ctx, RIG_PATIENCE))

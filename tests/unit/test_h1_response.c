@@ -70,7 +70,7 @@ static void check_rows(const struct row *rows, size_t n)
 		if (c.result == H1_DONE)
 			describe(&c.head, row->bytes, said, sizeof(said));
 		else if (c.result == H1_BAD)
-			snprintf(said, sizeof(said), "%s", c.head.why);
+			snprintf(said, sizeof(said), "%s", c.head.why ? c.head.why : "");
 		if (why)
 			fail_msg("%s for %.*s", why, (int)row->n, row->bytes);
 		if (c.result != (row->bad ? H1_BAD : H1_DONE) || strcmp(said, row->expected) != 0)

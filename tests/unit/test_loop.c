@@ -99,6 +99,7 @@ struct thing {
 	struct grave grave;
 	usec_t fired_at;
 	unsigned fired;
+	unsigned turn; /* when it last was */
 	void (*then)(struct thing *);
 };
 
@@ -118,6 +119,7 @@ static void run_timeout(struct timeout *t)
 	assert_false(w.loop.stale);
 	x->fired_at = clock_mono();
 	x->fired++;
+	x->turn = w.turns;
 	if (x->name)
 		note(x->name);
 	if (x->then)
@@ -249,12 +251,17 @@ static void timeouts_of_several_classes_fire_in_order_and_in_time(void **state)
 	}
 	w.enough = 9;
 	loop_run(&w.loop);
-	assert_string_equal(w.trace, "147258036");
+	for (int i = 1; i < 9; i++) { /* whoever is late may find several classes due in one turn */
+		const struct thing *p = &x[w.trace[i - 1] - '0'], *q = &x[w.trace[i] - '0'];
+		assert_true(p->timeout.at <= q->timeout.at || p->turn == q->turn);
+		assert_true(p->turn <= q->turn);
+	}
 	for (int i = 0; i < 9; i++) {
 		usec_t late = x[i].fired_at - x[i].timeout.at;
 		assert_true(late >= 0);
 		least = late < least ? late : least;
 	}
+	assert_true(w.turns < 200);		 /* it slept in between */
 	assert_true(least < 15 * USEC_PER_MSEC); /* the least, as others may use this machine */
 }
 
@@ -262,26 +269,26 @@ static void timeouts_of_several_classes_fire_in_order_and_in_time(void **state)
  * by that. */
 static void a_timeout_fires_behind_one_that_a_busy_loop_fired(void **state)
 {
-	struct timeout_class ms5 = {0}, ms20 = {0};
+	struct timeout_class ms5 = {0}, ms60 = {0};
 	(void)state;
 	make(&a, 'a', NULL);
 	make(&b, 'b', NULL);
 	make(&c, 'c', NULL);
 	timeout_class_init(&ms5, &w.loop, 5 * USEC_PER_MSEC);
-	timeout_class_init(&ms20, &w.loop, 20 * USEC_PER_MSEC);
+	timeout_class_init(&ms60, &w.loop, 60 * USEC_PER_MSEC);
 	w.enough = 1;
 	for (unsigned i = 1; i <= 5; i++) {
 		w.loop.now = clock_mono();
 		timeout_arm(&ms5, &b.timeout);
-		timeout_arm(&ms20, &c.timeout);
+		timeout_arm(&ms60, &c.timeout);
 		while (b.fired < i) {
 			w.n = 0;
 			loop_soon(&w.loop, &a.task);
 			loop_run(&w.loop);
 		}
 		w.n = 0;
-		loop_run(&w.loop);
-		assert_string_equal(w.trace, "c");
+		if (c.fired < i) /* not yet, unless we were held up for long */
+			loop_run(&w.loop);
 		assert_int_equal(c.fired, i);
 	}
 }
@@ -699,6 +706,7 @@ static void stir(struct thing *x)
 
 static void stop_when_idle(struct world *world)
 {
+	assert_true(world->loop.next_due > world->loop.now); /* or the loop would not sleep */
 	for (int i = 0; i < 5; i++) {
 		struct list *l = &classes[i].armed;
 		usec_t last = 0;

@@ -33,7 +33,7 @@ static int set_up(void **state)
 	metric_attach(section);
 	metric_join(0);
 	for (int i = 0; i < PROC_MAX; i++)
-		atomic_store(&board()->proc[i].kind, i < 8 ? PROC_WORKER : PROC_NONE);
+		atomic_store(&board()->proc[i].kind, i > 0 && i < 8 ? PROC_WORKER : PROC_NONE);
 	return 0;
 }
 
@@ -137,7 +137,7 @@ static void a_full_registry_gives_out_series_0_and_keeps_what_it_has(void **stat
 	(void)state;
 	memset(seen, 0, sizeof(seen));
 	for (int i = 1; i < METRIC_SERIES; i++) {
-		snprintf(text, sizeof(text), "n=\"%d\"", i);
+		snprintf(text, sizeof(text), "n=\"%d\"", i / METRIC_MAX); /* the same ones for all families */
 		last = metric_series((enum metric)(i % METRIC_MAX), text);
 		assert_true(last > 0 && last < METRIC_SERIES);
 		assert_false(seen[last]);
@@ -146,7 +146,7 @@ static void a_full_registry_gives_out_series_0_and_keeps_what_it_has(void **stat
 			first = last;
 	}
 	assert_int_equal(metric_series(METRIC_REQUESTS, "one=\"more\""), 0);
-	assert_int_equal(metric_series((enum metric)(1 % METRIC_MAX), "n=\"1\""), first);
+	assert_int_equal(metric_series((enum metric)1, "n=\"0\""), first);
 	assert_int_equal(metric_series((enum metric)((METRIC_SERIES - 1) % METRIC_MAX), text), last);
 	metric_add(0, 5); /* counted nowhere, and harmless */
 	assert_int_equal(walk(), METRIC_SERIES - 1);

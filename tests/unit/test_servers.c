@@ -212,15 +212,15 @@ static void some_failures_in_a_row_eject_and_the_time_ends(void **state)
 
 static void each_failure_after_an_ejection_doubles_it_up_to_the_most(void **state)
 {
-	static const int away_s[] = {5, 10, 20, 40, 60, 60, 60, 60, 60, 60};
+	static const int away_s[] = {5, 10, 20, 40};
 	usec_t now = 100 * S;
 	(void)state;
 	struct server_row *r = one();
 	for (int i = 1; i < SERVERS_FAILURES; i++)
 		server_failed(r, now);
-	for (size_t i = 0; i < sizeof(away_s) / sizeof(away_s[0]); i++) {
+	for (size_t i = 0; i < 200; i++) {
 		assert_true(server_failed(r, now)); /* one suffices */
-		assert_int_equal(r->ejected_until, now + away_s[i] * S);
+		assert_int_equal(r->ejected_until, now + (i < 4 ? away_s[i] : 60) * S);
 		now = r->ejected_until;
 		assert_false(server_ejected(r, now));
 	}
