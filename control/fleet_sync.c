@@ -124,11 +124,11 @@ static void add_member(struct sync_args *a, const struct fleet_member *m)
 	end_arg(a);
 }
 
-static void add_client(struct sync_args *a, const struct client_id *id)
+static void add_client(struct sync_args *a, struct client_id id)
 {
 	struct addr addr;
 	char text[ADDR_TEXT];
-	memcpy(addr.b, id->b, sizeof(addr.b));
+	memcpy(addr.b, id.b, sizeof(addr.b));
 	size_t n = addr_format(text, &addr);
 	add_str(a, (struct str){text, n});
 }
@@ -151,7 +151,7 @@ static void add_known(struct sync_args *a, const struct sync_question *q)
 	for (unsigned i = 0; i < q->forgiven; i++) {
 		add_str(a, str_of(q->forgive[i].id));
 		add_number(a, FLEET_FORGIVEN_MS);
-		add_client(a, &q->forgive[i].client);
+		add_client(a, q->forgive[i].client);
 	}
 }
 

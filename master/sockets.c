@@ -262,7 +262,8 @@ static bool open_unix(struct socket_set *set, const struct want *w, const struct
 static bool open_set(struct sockets *s, const struct want *w, const struct owner *o, struct problems *p)
 {
 	struct socket_set *set = find(s, w->use, w->sa);
-	if (!set) {
+	bool fresh = !set;
+	if (fresh) {
 		set = calloc(1, sizeof(*set));
 		if (!set) {
 			problems_errno(p, PROBLEM_SYSTEM, ENOMEM, "%s: %.*s", w->key, (int)w->text.n,
@@ -277,7 +278,7 @@ static bool open_set(struct sockets *s, const struct want *w, const struct owner
 	bool ok = true;
 	if (set->n < w->n)
 		ok = w->is_unix ? open_unix(set, w, o, p) : open_tcp(s, set, w, p);
-	if (!find(s, w->use, w->sa)) { /* only now: is_ours must not take it for open before */
+	if (fresh) { /* only now: is_ours must not take it for open before */
 		set->next = s->first;
 		s->first = set;
 	}
