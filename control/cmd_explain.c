@@ -15,6 +15,7 @@
 #include "control/units.h"
 #include "control/window_rows.h"
 #include "proxy/decide.h"
+#include "proxy/h1_head.h"
 
 #define HEADERS_MOST 64
 #define WHY 512
@@ -31,6 +32,7 @@ struct explain {
 	const struct netmask *nets; /* that hold the client; NULL: he is nobody */
 	char host_text[HOSTS_TEXT];
 	struct str method, host, path;
+	struct str scheme, authority, target; /* as written */
 	const struct conf_site *site;
 	struct decision decision;
 	struct window_state state[POLICY_MAX_APPLIED];
@@ -62,7 +64,10 @@ static bool take_url(struct explain *x, const char *url)
 {
 	const char *scheme = strstr(url, "://"), *rest = scheme ? scheme + 3 : url;
 	size_t n = strcspn(rest, "/?#");
-	x->host = hosts_normal((struct str){rest, n}, x->host_text);
+	x->scheme = scheme ? (struct str){url, (size_t)(scheme - url)} : STR("http");
+	x->authority = (struct str){rest, n};
+	x->target = (struct str){rest + n, strcspn(rest + n, "#")};
+	x->host = hosts_normal(x->authority, x->host_text);
 	x->path = (struct str){rest + n, strcspn(rest + n, "?#")};
 	if (!x->path.n)
 		x->path = STR("/");
@@ -196,14 +201,50 @@ static void say_access(struct explain *x)
 	text_free(&t);
 }
 
-/* The data plane's order: methods, host, access, limits. */
+/* Whether the data plane's own parser would take the request, written as a client would. */
+static bool parses(struct explain *x)
+{
+	const struct conf *conf = request_conf(x->request);
+	const struct h1_limits limits = {conf->caps.line, conf->caps.head, conf->caps.fields};
+	struct h1_field *field = calloc(limits.fields, sizeof(*field));
+	struct h1_head head;
+	struct text t = {0};
+	const char *slash = x->target.n && x->target.p[0] == '/' ? "" : "/";
+	text_add(&t, "%.*s %s%.*s HTTP/1.1\r\nHost: %.*s\r\n", (int)x->method.n, x->method.p, slash,
+		 (int)x->target.n, x->target.p, (int)x->authority.n, x->authority.p);
+	for (unsigned i = 0; i < x->headers; i++)
+		if (!str_ieq(x->header[i].name, STR("host")))
+			text_add(&t, "%.*s: %.*s\r\n", (int)x->header[i].name.n, x->header[i].name.p,
+				 (int)x->header[i].value.n, x->header[i].value.p);
+	text_add(&t, "\r\n");
+	enum h1_result r = H1_MORE;
+	if (field && t.n) {
+		h1_head_init(&head, field, limits.fields);
+		r = h1_request_parse(&head, &limits, t.p, t.n);
+	}
+	if (r == H1_BAD)
+		refuse(x, head.error, head.why);
+	else if (r == H1_MORE)
+		refuse(x, 503, "out of memory");
+	text_free(&t);
+	free(field);
+	return r == H1_DONE;
+}
+
+/* The data plane's order: the parser, methods, host, access, limits. */
 static void decide_all(struct explain *x)
 {
 	const struct conf *conf = request_conf(x->request);
+	if (!str_ieq(x->scheme, STR("http")) && !str_ieq(x->scheme, STR("https"))) {
+		refuse(x, 400, "a scheme other than http and https");
+		return;
+	}
 	if (str_eq(x->method, STR("CONNECT")) || str_eq(x->method, STR("TRACE"))) {
 		refuse(x, 405, "this method is not served");
 		return;
 	}
+	if (!parses(x))
+		return;
 	x->site = conf_site_of(conf, x->host);
 	if (!x->site) {
 		refuse(x, 421, "no site is served under this host");

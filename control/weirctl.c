@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "control/admin.h"
 #include "control/command_line.h"
 #include "control/text.h"
@@ -25,6 +27,29 @@ struct options {
 	char **command;
 	int words;
 };
+
+/* What goes wrong here is told as the socket's answers are: in JSON on stdout where that was asked for. */
+static bool in_json;
+
+static void __attribute__((format(printf, 1, 2))) complain(const char *fmt, ...)
+{
+	char text[2048], out[8192];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (!in_json) {
+		fprintf(stderr, "weirctl: %s\n", text);
+		return;
+	}
+	struct json j;
+	json_init(&j, out, sizeof(out));
+	json_obj_open(&j);
+	json_key(&j, "error");
+	json_str(&j, str_of(text));
+	json_obj_close(&j);
+	printf("%.*s\n", (int)json_finish(&j), out);
+}
 
 /* --- help, without a socket --- */
 
@@ -109,7 +134,7 @@ static const char *default_socket(void)
 
 static int usage(const char *what, const char *which)
 {
-	fprintf(stderr, "weirctl: %s%s%s (weirctl --help tells more)\n", what, *which ? " " : "", which);
+	complain("%s%s%s (weirctl --help tells more)", what, *which ? " " : "", which);
 	return EXIT_USAGE;
 }
 
@@ -126,7 +151,7 @@ static int read_options(int argc, char **argv, struct options *o)
 			return EXIT_DONE;
 		}
 		if (strcmp(a, "--json") == 0) {
-			o->json = true;
+			in_json = o->json = true;
 			continue;
 		}
 		const char **to = strcmp(a, "-s") == 0 || strcmp(a, "--socket") == 0 ? &o->socket
@@ -161,36 +186,41 @@ static bool add_word(char *line, size_t *n, const char *word)
 static size_t write_line(const struct options *o, char line[ADMIN_LINE])
 {
 	size_t n = 0;
+	if (!words_printable(o->by)) {
+		complain("control characters are not allowed in --by");
+		return 0;
+	}
 	bool ok = (!o->json || add_word(line, &n, "--json")) && add_word(line, &n, "--by") &&
 		  add_word(line, &n, o->by);
 	for (int i = 0; ok && i < o->words; i++) {
 		ok = add_word(line, &n, o->command[i]);
 		if (!ok && !words_printable(o->command[i])) {
-			fprintf(stderr,
-				"weirctl: control characters are not allowed: word %d of the command\n",
-				i + 1);
+			complain("control characters are not allowed: word %d of the command", i + 1);
 			return 0;
 		}
 	}
 	if (ok && n < ADMIN_LINE)
 		return n;
-	fprintf(stderr, "weirctl: the command is longer than %d bytes, or --by has control characters\n",
-		ADMIN_LINE);
+	complain("the command is longer than %d bytes", ADMIN_LINE);
 	return 0;
 }
 
-static void explain_connect(const char *path, int err)
+static const char *connect_hint(int err)
 {
-	fprintf(stderr, "weirctl: cannot connect to %s: %s\n", path, strerror(err));
-	if (err == ENOENT)
-		fprintf(stderr, "Is weir running, and does admin.socket in its config name this path? "
-				"Another path: -s SOCKET or $WEIR_SOCKET.\n");
-	else if (err == EACCES || err == EPERM)
-		fprintf(stderr, "This user may not open it: see admin.mode in the config, and the socket's "
-				"owner and group.\n");
-	else if (err == ECONNREFUSED)
-		fprintf(stderr,
-			"Nobody listens there: weir has ended without removing it, or is just starting.\n");
+	switch (err) {
+	case ENOENT:
+		return ". Is weir running, and does admin.socket in its config name this path? Another path: "
+		       "-s SOCKET or "
+		       "$WEIR_SOCKET";
+	case EACCES:
+	case EPERM:
+		return ". This user may not open it: see admin.mode in the config, and the socket's owner "
+		       "and group";
+	case ECONNREFUSED:
+		return ". Nobody listens there: weir has ended without removing it, or is just starting";
+	default:
+		return "";
+	}
 }
 
 static int connect_to(const char *path)
@@ -198,14 +228,13 @@ static int connect_to(const char *path)
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct timeval tv = {ANSWER_WITHIN_S, 0};
 	if (strlen(path) >= sizeof(sa.sun_path)) {
-		fprintf(stderr, "weirctl: %s: a socket's path has at most %zu bytes\n", path,
-			sizeof(sa.sun_path) - 1);
+		complain("%s: a socket's path has at most %zu bytes", path, sizeof(sa.sun_path) - 1);
 		return -1;
 	}
 	memcpy(sa.sun_path, path, strlen(path));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
-		explain_connect(path, errno);
+		complain("cannot connect to %s: %s%s", path, strerror(errno), connect_hint(errno));
 		if (fd >= 0)
 			close(fd);
 		return -1;
@@ -260,10 +289,12 @@ static int show(const struct options *o, const struct text *t)
 		if (t->n < n || memcmp(t->p, rows[i].verdict, n) != 0)
 			continue;
 		FILE *to = rows[i].status == EXIT_DONE || o->json ? stdout : stderr;
-		fwrite(t->p + n, 1, t->n - n, to);
-		return fflush(to) == 0 ? rows[i].status : EXIT_USAGE;
+		if (fwrite(t->p + n, 1, t->n - n, to) == t->n - n && fflush(to) == 0)
+			return rows[i].status;
+		fprintf(stderr, "weirctl: the answer cannot be written: %s\n", strerror(errno));
+		return EXIT_USAGE;
 	}
-	fprintf(stderr, "weirctl: what answers at %s is no weir, or it ended in the middle\n", o->socket);
+	complain("what answers at %s is no weir, or it ended in the middle", o->socket);
 	return EXIT_USAGE;
 }
 
@@ -274,11 +305,9 @@ static int ask(const struct options *o, int fd, const char *line, size_t n)
 	if (!send_all(fd, line, n) || !read_all(fd, &t)) {
 		int err = errno;
 		if (err == EAGAIN || err == EWOULDBLOCK)
-			fprintf(stderr, "weirctl: no answer from %s within %d s\n", o->socket,
-				ANSWER_WITHIN_S);
+			complain("no answer from %s within %d s", o->socket, ANSWER_WITHIN_S);
 		else
-			fprintf(stderr, "weirctl: %s: the connection was lost: %s\n", o->socket,
-				strerror(err));
+			complain("%s: the connection was lost: %s", o->socket, strerror(err));
 	} else {
 		status = show(o, &t);
 	}
@@ -306,7 +335,7 @@ int main(int argc, char **argv)
 		o.by = default_by();
 	if (help_asked(&o))
 		return EXIT_DONE;
-	o.json = wants_json(&o);
+	in_json = o.json = wants_json(&o);
 	size_t n = write_line(&o, line);
 	if (!n)
 		return EXIT_USAGE;
