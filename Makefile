@@ -80,11 +80,11 @@ deps-build deps-run deps-test deps-lint deps-bench: deps-%:
 	  test,$*),$(TEST_DEPS))$(if $(filter lint,$*),$(LINT_DEPS))$(if $(filter bench,$*),$(BENCH_DEPS))
 
 run: deps-run ## build, start redis, a demo origin and weir on 127.0.0.1:8080, and print requests to try
-	@$(MAKE) --no-print-directory all $(BUILD)/loadtest/origin
+	@$(MAKE) --no-print-directory -j$(shell nproc) all $(BUILD)/loadtest/origin
 	@tools/demo $(BIN)weir $(BIN)weirctl $(BUILD)/loadtest/origin
 
 test: deps-test ## build and run every test: units in C, then edge tests against the real program
-	@$(MAKE) --no-print-directory all $(UNITBIN) $(BUILD)/loadtest/origin
+	@$(MAKE) --no-print-directory -j$(shell nproc) all $(UNITBIN) $(BUILD)/loadtest/origin
 	@tools/test $(BUILD) $(if $(SANITIZE),$(BUILD),.)
 
 unit: $(UNITBIN) ## only the unit tests

@@ -24,6 +24,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/child.h"
+
 #include "base/loop.h"
 #include "base/metric.h"
 #include "ratelimit/redis_conn.h"
@@ -104,7 +106,7 @@ static inline void rig_start(struct rig_redis *r)
 		snprintf(r->path, sizeof(r->path), "%s/redis.sock", r->dir);
 	}
 	unlink(r->path);
-	r->pid = fork();
+	r->pid = child_fork();
 	if (r->pid < 0)
 		rig_die("fork");
 	if (r->pid == 0)

@@ -6,6 +6,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/unit/child.h"
+
 #include "base/board.h"
 
 static void without_a_section_there_is_a_private_board(void **state)
@@ -26,7 +28,7 @@ static void a_process_finds_itself_in_the_slot_it_joined(void **state)
 	board_attach(shared);
 	assert_ptr_equal(board(), shared);
 	for (int slot = 1; slot <= 3; slot++) {
-		pid_t pid = fork();
+		pid_t pid = child_fork();
 		if (pid == 0) {
 			board_join((unsigned)slot);
 			atomic_store(&board_self()->pid, getpid());

@@ -10,6 +10,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/unit/child.h"
+
 #include "base/channel.h"
 
 static struct channel_msg out, in;
@@ -211,7 +213,7 @@ static void a_peer_that_is_gone_is_told_behind_its_last_message(void **state)
 {
 	int status;
 	(void)state;
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 	if (pid == 0) {
 		send_text(5, "last words");
 		_exit(0);

@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/unit/child.h"
+
 #include "base/events.h"
 #include "base/log.h"
 
@@ -114,7 +116,7 @@ static unsigned check_text(const struct event_row *r)
 
 static pid_t adder(unsigned count)
 {
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 	if (pid)
 		return pid;
 	for (unsigned i = 0; i < count; i++)
@@ -180,7 +182,7 @@ static void a_process_killed_while_it_adds_leaves_no_half_event(void **state)
 	(void)state;
 	for (unsigned round = 0; round < 30; round++) {
 		int status;
-		pid_t pid = fork();
+		pid_t pid = child_fork();
 		if (pid == 0)
 			for (unsigned i = 0;; i++)
 				add_checked(i);

@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+#include "tests/unit/child.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -278,7 +280,7 @@ static void a_killed_writer_harms_nobody(void **state)
 	char id[LIFT_ID];
 	assert_true(lifts_put(ls, &keep));
 	for (int round = 0; round < 20; round++) {
-		pid_t pid = fork();
+		pid_t pid = child_fork();
 		assert_true(pid >= 0);
 		if (pid == 0) {
 			for (unsigned i = 0;; i++) {

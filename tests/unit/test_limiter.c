@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "tests/unit/child.h"
+
 #include "ratelimit/slots.h"
 #include "tests/unit/limiter_rig.h"
 
@@ -538,7 +540,7 @@ static void weirs_and_workers_are_exact_together(void **state)
 	for (unsigned i = 0; i < RUN_WEIRS; i++)
 		mem[i] = new_region(&bytes);
 	for (unsigned i = 0; i < N; i++) {
-		pid[i] = fork();
+		pid[i] = child_fork();
 		if (pid[i] == 0)
 			run_worker(mem[i / RUN_WORKERS], bytes, (uint16_t)(i % RUN_WORKERS + 1), &log[i]);
 	}

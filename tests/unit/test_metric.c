@@ -10,6 +10,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/unit/child.h"
+
 #include "base/board.h"
 #include "base/metric.h"
 
@@ -47,7 +49,7 @@ static int tear_down(void **state)
 
 static pid_t child_of(int (*body)(unsigned), unsigned slot)
 {
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 	assert_true(pid >= 0);
 	if (pid)
 		return pid;

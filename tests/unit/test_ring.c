@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/unit/child.h"
+
 #include "base/board.h"
 #include "base/clock.h"
 #include "base/ring.h"
@@ -213,7 +215,7 @@ static void processes_write_side_by_side(void **state)
 	uint32_t next[3] = {0, 0, 0}, got;
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
-		pid[i] = fork();
+		pid[i] = child_fork();
 		if (pid[i] == 0) {
 			produce(i + 1, 0, EACH);
 			_exit(0);
@@ -238,7 +240,7 @@ static void a_producer_killed_at_any_moment_leaves_whole_lines(void **state)
 	for (unsigned round = 0; round < 60; round++) {
 		int status;
 		uint32_t stop_at = next + 1 + round * 37;
-		pid_t pid = fork();
+		pid_t pid = child_fork();
 		if (pid == 0) {
 			produce(1, next, UINT32_MAX / 2);
 			_exit(1);
@@ -262,7 +264,7 @@ static void half_a_line_of_a_killed_producer_is_never_seen(void **state)
 	uint32_t got;
 	int status;
 	(void)state;
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 	if (pid == 0) {
 		produce(1, 0, 3);
 		memset(ring_reserve(), 'h', 5000);
@@ -361,7 +363,7 @@ static void a_line_wakes_the_reader_every_time(void **state)
 	uint32_t got;
 	int status;
 	(void)state;
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 	if (pid == 0) {
 		ring_join(2);
 		for (uint32_t i = 0; i < LINES; i++) {

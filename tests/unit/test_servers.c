@@ -8,6 +8,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/unit/child.h"
+
 #include "proxy/servers.h"
 
 #define S USEC_PER_SEC
@@ -170,7 +172,7 @@ static void a_process_killed_at_any_moment_never_makes_in_flight_negative(void *
 	for (unsigned round = 0; round < 300; round++) {
 		int status;
 		uint64_t served = r->requests;
-		pid_t pid = fork();
+		pid_t pid = child_fork();
 		if (pid == 0) {
 			board_join(5);
 			for (;;) {

@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/unit/child.h"
+
 #include "base/shm.h"
 
 static const size_t sizes[SHM_SECTIONS] = {100, 4096, 1, 0, 70000, 4097, 123456};
@@ -67,7 +69,7 @@ static void another_process_sees_the_same_bytes(void **state)
 	for (unsigned i = 0; i < SHM_SECTIONS; i++)
 		if (sizes[i])
 			*(char *)shm_section(&s, (enum shm_section)i, NULL) = (char)('a' + i);
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 	if (pid == 0)
 		_exit(child_writes(&s));
 	assert_int_equal(waitpid(pid, &status, 0), pid);

@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 
+#include "tests/unit/child.h"
+
 #include "ratelimit/table.h"
 #include "ratelimit/window.h"
 
@@ -870,7 +872,7 @@ static void test_processes_are_exact(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < PROCESSES; i++) {
-		pid[i] = fork();
+		pid[i] = child_fork();
 		assert_true(pid[i] >= 0);
 		if (pid[i] == 0)
 			hammer(&r, log, i, &p, limit, clients);
@@ -916,7 +918,7 @@ static void churn(const struct region *r, struct shared_log *log, unsigned me, u
 
 static pid_t start_churn(const struct region *r, struct shared_log *log, unsigned me, uint64_t salt)
 {
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 
 	assert_true(pid >= 0);
 	if (pid == 0)
