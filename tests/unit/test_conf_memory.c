@@ -19,9 +19,10 @@
 #endif
 
 static long left = -1; /* allocations until one fails; -1: none does */
-static long live;      /* that were not freed yet */
 
 #ifndef SANITIZED
+static long live; /* allocations that were not freed yet */
+
 void *__libc_malloc(size_t);
 void *__libc_calloc(size_t, size_t);
 void *__libc_realloc(void *, size_t);

@@ -16,6 +16,8 @@
 #include "base/events.h"
 #include "base/log.h"
 
+#define GIVE_UP_S 120
+
 static void *section;
 static struct event_row rows[EVENTS_KEPT + 10];
 
@@ -24,6 +26,7 @@ static int set_up(void **state)
 	(void)state;
 	section = mmap(NULL, events_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(section, MAP_FAILED);
+	alarm(GIVE_UP_S);
 	events_attach(section);
 	log_set_level(LOG_ERROR); /* each event is logged too */
 	return 0;

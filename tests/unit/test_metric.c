@@ -15,6 +15,8 @@
 #include "base/board.h"
 #include "base/metric.h"
 
+#define GIVE_UP_S 120
+
 static void *section;
 static struct gate {
 	_Atomic uint32_t n;
@@ -32,6 +34,7 @@ static int set_up(void **state)
 	(void)state;
 	section = share(metric_bytes());
 	gate = share(4096);
+	alarm(GIVE_UP_S);
 	metric_attach(section);
 	metric_join(0);
 	for (int i = 0; i < PROC_MAX; i++)

@@ -13,6 +13,7 @@
 #include "proxy/servers.h"
 
 #define S USEC_PER_SEC
+#define GIVE_UP_S 120
 
 static void *section;
 static struct conf_server servers[SERVERS_MAX + 1];
@@ -25,6 +26,7 @@ static int set_up(void **state)
 	(void)state;
 	section = mmap(NULL, servers_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(section, MAP_FAILED);
+	alarm(GIVE_UP_S);
 	servers_attach(section);
 	board_join(0);
 	return 0;
