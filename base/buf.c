@@ -19,8 +19,9 @@
 static struct pool {
 	uint32_t size;
 	uint32_t kept;
+	uint32_t spare; /* the fewest kept since the last trim */
 	struct block *first;
-} pools[] = {{BLOCK_SMALL, 0, NULL}, {BLOCK_MEDIUM, 0, NULL}, {BLOCK_LARGE, 0, NULL}};
+} pools[] = {{.size = BLOCK_SMALL}, {.size = BLOCK_MEDIUM}, {.size = BLOCK_LARGE}};
 
 static size_t used;
 
@@ -40,7 +41,8 @@ struct block *block_get(size_t want)
 	if (p && p->first) {
 		b = p->first;
 		p->first = b->next;
-		p->kept--;
+		if (--p->kept < p->spare)
+			p->spare = p->kept;
 	} else {
 		if (p)
 			bytes = p->size;
@@ -71,16 +73,30 @@ void block_put(struct block *b)
 	free(b);
 }
 
+static size_t drain(struct pool *p, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct block *b = p->first;
+		p->first = b->next;
+		free(b);
+	}
+	p->kept -= n;
+	p->spare = p->kept;
+	return (size_t)n * p->size;
+}
+
+size_t block_pools_trim(void)
+{
+	size_t freed = 0;
+	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
+		freed += drain(&pools[i], pools[i].spare);
+	return freed;
+}
+
 void block_pools_free(void)
 {
-	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++) {
-		while (pools[i].first) {
-			struct block *b = pools[i].first;
-			pools[i].first = b->next;
-			free(b);
-		}
-		pools[i].kept = 0;
-	}
+	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
+		drain(&pools[i], pools[i].kept);
 }
 
 size_t block_bytes_used(void)

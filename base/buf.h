@@ -42,6 +42,8 @@ static inline struct block *block_hold(struct block *b)
 	return b;
 }
 
+/* Frees the blocks that the pools have not needed since the last call, and says how many bytes that were. */
+size_t block_pools_trim(void);
 /* Gives the pools' memory back, for leak checks at exit. */
 void block_pools_free(void);
 /* Bytes that are out of the pools now. */

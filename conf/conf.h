@@ -147,8 +147,8 @@ struct conf_path {
 	struct netmask allow;
 	struct conf_words allow_text;
 	int policy; /* place in conf.rate_limit.policy, POLICY_INHERIT (none said) or POLICY_OFF */
-	/* The rule whose allow and policy hold below this prefix: itself, or else the nearest around it that has one; -1:
-	 * none has. So a rule inside a guarded prefix opens nothing. */
+	/* The rule whose allow and policy hold below this prefix: itself, or else the nearest around it that
+	 * has one; -1: none has. So a rule inside a guarded prefix opens nothing. */
 	int allow_of, policy_of;
 };
 

@@ -31,7 +31,7 @@ struct access_log {
 	struct worker *worker;
 	bool on;
 	usec_t second_ends;
-	uint32_t refused; /* lines for refusals written in this span */
+	uint32_t refused;	  /* lines for refusals written in this span */
 	uint16_t slot[FOLDS * 2]; /* hash of addresses to folds, plus one; 0: free */
 	unsigned folds;
 	struct fold *fold;
@@ -54,7 +54,8 @@ static char *put_text_or_null(char *p, struct str s, size_t max)
 	return s.n ? put_text(p, s, max) : LIT(p, "null");
 }
 
-/* version-traceid-parentid-flags in lower-case hex; an id of zeros alone is none (W3C Trace Context, 3.2.2). */
+/* version-traceid-parentid-flags in lower-case hex; an id of zeros alone is none (W3C Trace Context, 3.2.2).
+ */
 static bool is_traceparent(struct str t)
 {
 	if (t.n < 55 || t.p[2] != '-' || t.p[35] != '-' || t.p[52] != '-' || memcmp(t.p, "ff", 2) == 0)
@@ -68,7 +69,8 @@ static bool is_traceparent(struct str t)
 	return !zero;
 }
 
-/* The trace that a line belongs to: traceparent's (W3C), the load balancer's Root, else the request's own id. */
+/* The trace that a line belongs to: traceparent's (W3C), the load balancer's Root, else the request's own id.
+ */
 static struct str trace_id(const struct exchange *x)
 {
 	struct str t = x->block ? exchange_field(x, FIELD_TRACEPARENT) : STR_NONE;
@@ -332,7 +334,8 @@ static void fold(struct access_log *l, struct exchange *x)
 	if (!made)
 		return;
 	size_t n = (size_t)(lay_out(line, x) - line);
-	if (n > FOLD_LINE) { /* too long a line to keep: it goes out as it is, and stands for those of its second */
+	if (n > FOLD_LINE) { /* too long a line to keep: it goes out as it is, and stands for those of its
+				second */
 		write_line(l, x);
 		n = 0;
 	}

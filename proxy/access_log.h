@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The access log: one JSON object a request, in the field names of the team's services, laid out straight into this
- * worker's ring (base/ring.h). A line that finds no room is dropped and counted.
+ * The access log: one JSON object a request, in the field names of the team's services, laid out straight
+ * into this worker's ring (base/ring.h). A line that finds no room is dropped and counted.
  *
- * Refused requests beyond log.refusals are folded: a line a client and second, written when the second is over, with
- * `repeated` saying how many requests it stands for.
+ * Refused requests beyond log.refusals are folded: a line a client and second, written when the second is
+ * over, with `repeated` saying how many requests it stands for.
  */
 #ifndef WEIR_PROXY_ACCESS_LOG_H
 #define WEIR_PROXY_ACCESS_LOG_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One connection from a client (in practice from the load balancer, which sends many clients' requests over it). It
- * reads request heads, hands each to an exchange, one at a time and in order, and owns the bytes on their way in and out.
+ * One connection from a client (in practice from the load balancer, which sends many clients' requests over
+ * it). It reads request heads, hands each to an exchange, one at a time and in order, and owns the bytes on
+ * their way in and out.
  *
  *              accepted            first byte            head complete            response out
  *   (PREFACE) ---------> IDLE ----------------> HEAD ----------------> BUSY ------------------+
@@ -13,8 +14,9 @@
  *                                                v
  *                                              DEAD
  *
- * PREFACE: the PROXY protocol's header is awaited. LINGER: our side is shut, what still comes is thrown away, so that
- * the peer reads our last words before it meets a reset (RFC 9112, 9.6). client_close ends it from any state, once.
+ * PREFACE: the PROXY protocol's header is awaited. LINGER: our side is shut, what still comes is thrown away,
+ * so that the peer reads our last words before it meets a reset (RFC 9112, 9.6). client_close ends it from
+ * any state, once.
  */
 #ifndef WEIR_PROXY_CLIENT_H
 #define WEIR_PROXY_CLIENT_H
@@ -31,15 +33,15 @@ enum client_end {
 	END_CLIENT_CLOSED, /* between two requests */
 	END_NOT_KEPT,	   /* after a response that said so */
 	END_IDLE,
-	END_LEAVING,  /* reload or drain */
-	END_CUT,      /* drain.timeout */
-	END_ABORTED,  /* by the client, in the middle of a request or response */
+	END_LEAVING, /* reload or drain */
+	END_CUT,     /* drain.timeout */
+	END_ABORTED, /* by the client, in the middle of a request or response */
 	END_HEAD_TIMEOUT,
 	END_BODY_TIMEOUT,
 	END_TUNNEL_TIMEOUT,
 	END_TUNNEL_CLOSED,
 	END_MALFORMED,
-	END_PREFACE, /* a bad PROXY header, or one from an untrusted peer */
+	END_PREFACE,  /* a bad PROXY header, or one from an untrusted peer */
 	END_UPSTREAM, /* the response was cut short by the upstream */
 	END_OVERLOAD,
 	END_REASONS
@@ -53,9 +55,9 @@ struct client {
 	struct worker *worker;
 	enum client_state state;
 	bool peer_trusted;
-	bool peer_known; /* an address; false for unix sockets */
-	bool secure;	 /* TLS */
-	bool served;	 /* a request before this one */
+	bool peer_known;  /* an address; false for unix sockets */
+	bool secure;	  /* TLS */
+	bool served;	  /* a request before this one */
 	struct addr peer; /* who spoke to us; with PROXY protocol, whom its header names */
 	struct buf in, out;
 	struct exchange *x; /* in HEAD and BUSY */
@@ -67,7 +69,8 @@ struct client {
 };
 
 /* Takes fd. False when memory is out; fd is closed then. */
-bool client_accept(struct worker *, int fd, const struct addr *peer /* NULL: unix socket */, bool proxy_protocol);
+bool client_accept(struct worker *, int fd, const struct addr *peer /* NULL: unix socket */,
+		   bool proxy_protocol);
 
 /* Ends it now; its exchange is cancelled and logged. */
 void client_close(struct client *, enum client_end);
@@ -78,7 +81,8 @@ void client_linger(struct client *, enum client_end);
 /* The exchange is over and its response has left. The connection goes on with the next request, or not. */
 void client_next(struct client *, bool keep);
 
-/* Reads once more into `in` if there may be anything. > 0: bytes; 0: end; STREAM_AGAIN; STREAM_ERROR (memory too). */
+/* Reads once more into `in` if there may be anything. > 0: bytes; 0: end; STREAM_AGAIN; STREAM_ERROR (memory
+ * too). */
 ssize_t client_fill(struct client *, size_t want);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the config says of a request, before anything is spent: may this client enter, and which policies hold him.
- * Pure: shared by the data plane and by `weirctl explain`.
+ * What the config says of a request, before anything is spent: may this client enter, and which policies hold
+ * him. Pure: shared by the data plane and by `weirctl explain`.
  */
 #ifndef WEIR_PROXY_DECIDE_H
 #define WEIR_PROXY_DECIDE_H

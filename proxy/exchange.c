@@ -20,12 +20,12 @@
 
 /* --- making and ending --- */
 
-static void put_id(struct exchange *x)
+void exchange_put_id(struct worker *w, char *out)
 {
-	uint64_t a = worker_random(x->worker), b = worker_random(x->worker);
+	uint64_t a = worker_random(w), b = worker_random(w);
 	a = (a & ~UINT64_C(0xf000)) | 0x4000;		    /* version 4 */
 	b = (b & ~(UINT64_C(3) << 62)) | UINT64_C(1) << 63; /* variant */
-	char *p = fmt_hex(x->id, a >> 32, 8);
+	char *p = fmt_hex(out, a >> 32, 8);
 	*p++ = '-';
 	p = fmt_hex(p, a >> 16, 4);
 	*p++ = '-';
@@ -36,16 +36,23 @@ static void put_id(struct exchange *x)
 	fmt_hex(p, b, 12);
 }
 
+static size_t bytes_of(const struct worker *w)
+{
+	size_t fields = w->request_limits.fields + w->response_limits.fields;
+	return sizeof(struct exchange) + fields * sizeof(struct h1_field);
+}
+
 struct exchange *exchange_begin(struct client *c)
 {
 	struct worker *w = c->worker;
 	struct exchange *x = w->spare;
-	unsigned fields = w->request_limits.fields, resp_fields = w->response_limits.fields;
+	unsigned fields = w->request_limits.fields;
 	if (x) {
 		w->spare = x->next_spare;
-		w->spares--;
+		if (--w->spares < w->spares_unused)
+			w->spares_unused = w->spares;
 	} else {
-		x = malloc(sizeof(*x) + (fields + resp_fields) * sizeof(struct h1_field));
+		x = malloc(bytes_of(w));
 		if (!x)
 			return NULL;
 		x->resp_field = x->req_field + fields;
@@ -65,9 +72,21 @@ struct exchange *exchange_begin(struct client *c)
 	x->ticket.question = NULL;
 	x->lift_id[0] = 0;
 	h1_head_init(&x->req, x->req_field, (uint16_t)fields);
-	put_id(x);
+	exchange_put_id(w, x->id);
 	metric_add(w->count.active, 1);
 	return x;
+}
+
+size_t exchange_trim(struct worker *w)
+{
+	size_t freed = w->spares_unused * bytes_of(w);
+	for (; w->spares_unused; w->spares_unused--, w->spares--) {
+		struct exchange *x = w->spare;
+		w->spare = x->next_spare;
+		free(x);
+	}
+	w->spares_unused = w->spares;
+	return freed;
 }
 
 static void let_go(struct exchange *x)

@@ -93,6 +93,9 @@ struct exchange {
 	struct h1_field req_field[];
 };
 
+/* Writes a fresh request id: REQUEST_ID bytes. */
+void exchange_put_id(struct worker *, char *out);
+
 /* A fresh exchange for a client's next request. NULL: out of memory. */
 struct exchange *exchange_begin(struct client *);
 
@@ -114,6 +117,9 @@ void exchange_cancel(struct exchange *);
 
 /* Logs, counts, gives all back. The client's x is NULL afterwards. */
 void exchange_end(struct exchange *);
+
+/* Frees the exchanges that were kept and not needed since the last call; how many bytes that were. */
+size_t exchange_trim(struct worker *);
 
 /* Value of a request field, or none. */
 static inline struct str exchange_field(const struct exchange *x, enum field_id id)

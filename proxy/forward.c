@@ -99,8 +99,8 @@ static void on_failed(void *ctx, struct sconn *s, int err)
 }
 
 /*
- * A socket that is full takes more in large steps, which may be further apart than a timeout is long, while its peer
- * reads on: then the kernel's queue tells. Never on a socket that waits to be read.
+ * A socket that is full takes more in large steps, which may be further apart than a timeout is long, while
+ * its peer reads on: then the kernel's queue tells. Never on a socket that waits to be read.
  */
 static bool still_takes(const struct stream *s, int *queue)
 {
@@ -173,8 +173,7 @@ static bool prepare(struct exchange *x)
 
 static enum upstream_take take(struct exchange *x)
 {
-	enum upstream_take taken =
-		upstream_take(x->up, x->retried, x->last_server, &user, x, &x->server);
+	enum upstream_take taken = upstream_take(x->up, x->retried, x->last_server, &user, x, &x->server);
 	if (taken == TAKEN_SHORT && worker_close_pooled(x->worker))
 		taken = upstream_take(x->up, x->retried, x->last_server, &user, x, &x->server);
 	return taken;
@@ -196,7 +195,8 @@ enum step stage_connect(struct exchange *x)
 		return STEP_WAIT;
 	case TAKEN_SHORT:
 		metric_add(x->worker->count.shortages, 1);
-		fail(x, 503, "no connection to the upstream can be opened: descriptors, ports or memory ran out");
+		fail(x, 503,
+		     "no connection to the upstream can be opened: descriptors, ports or memory ran out");
 		return STEP_DONE;
 	case TAKEN_NONE:
 		fail(x, 502, "the upstream refused the connection");
@@ -226,7 +226,8 @@ enum step stage_forward(struct exchange *x)
 }
 
 /* body_move, with an eye on whether anything moved: out of the source, or from what was held to the sink. */
-static enum body_move move(struct exchange *x, struct body_in *b, struct buf *from, bool eof, struct body_out *out)
+static enum body_move move(struct exchange *x, struct body_in *b, struct buf *from, bool eof,
+			   struct body_out *out)
 {
 	uint64_t total = b->total;
 	size_t held = buf_len(out->held);
@@ -580,8 +581,8 @@ static enum flow drain_request(struct exchange *x)
 }
 
 /*
- * Whose turn it is to move bytes. All has been written that could be: a stream that can't be written to is one whose
- * peer does not take what there is for it.
+ * Whose turn it is to move bytes. All has been written that could be: a stream that can't be written to is
+ * one whose peer does not take what there is for it.
  */
 static struct timeout_class *client_class(struct exchange *x)
 {
@@ -626,7 +627,8 @@ static void retime(struct exchange *x)
 	wait_for(&c->timeout, &x->client_waits, client_class(x), x->progress, &c->stream, &x->client_queue);
 	if (s && s->state == SCONN_BUSY) { /* while it connects, another timeout is running */
 		struct timeout_class *want = server_class(x);
-		bool progress = x->progress && want == &x->up->idle; /* the first byte's time is not extended */
+		bool progress =
+			x->progress && want == &x->up->idle; /* the first byte's time is not extended */
 		wait_for(&s->timeout, &x->server_waits, want, progress, &s->stream, &x->server_queue);
 	}
 	x->progress = false;

@@ -173,7 +173,7 @@ static void turn_away(struct listeners *l, int fd)
 		log_warn("connections are turned away: %u are open, caps.connections is %u (%u more turned "
 			 "away since the last message)",
 			 all_clients(l->worker), l->worker->conf->caps.connections, missed);
-	reply_overload(fd);
+	reply_overload(l->worker, fd);
 	close(fd);
 }
 
@@ -200,6 +200,7 @@ static void pause_all(struct listeners *l, int err)
 {
 	unsigned missed;
 	metric_add(l->worker->count.shortages, 1);
+	worker_close_pooled(l->worker);
 	if (log_limit_pass(&l->out_of_fds, l->worker->loop.now, 10 * USEC_PER_SEC, &missed))
 		log_error("no connection can be accepted: %s; trying again every 0.1 s", strerror(err));
 	for (unsigned i = 0; i < l->count; i++)

@@ -197,12 +197,15 @@ void reply_preflight(struct exchange *x)
 	answer(x, 204, "", STR_NONE, true);
 }
 
-void reply_overload(int fd)
+void reply_overload(struct worker *w, int fd)
 {
-	static const char text[] =
-		"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
-		"Content-Length: 0\r\n\r\n";
-	ssize_t ignored = send(fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-	(void)ignored;
+	char text[256], waste[BLOCK_SMALL];
+	char *p = LIT(text, "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
+			    "Content-Length: 0\r\nX-Request-Id: ");
+	exchange_put_id(w, p);
+	p = LIT(p + REQUEST_ID, "\r\n\r\n");
+	ssize_t ignored = send(fd, text, (size_t)(p - text), MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(fd, SHUT_WR);
+	ignored = recv(fd, waste, sizeof(waste), MSG_DONTWAIT); /* a request left unread would make a reset of the end */
+	(void)ignored;
 }

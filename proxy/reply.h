@@ -20,7 +20,7 @@ void reply_options(struct exchange *x);
 void reply_preflight(struct exchange *x);
 bool reply_is_preflight(const struct exchange *x);
 
-/* A connection that can't be served at all: written without waiting. */
-void reply_overload(int fd);
+/* A connection that can't be served at all: written without waiting. fd stays the caller's. */
+void reply_overload(struct worker *, int fd);
 
 #endif

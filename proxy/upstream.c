@@ -10,7 +10,8 @@
 #include "base/events.h"
 #include "base/log.h"
 
-#define KEEP_MARGIN_US (500 * USEC_PER_MSEC) /* closed before the origin closes, so that no request meets its FIN */
+#define KEEP_MARGIN_US                                                                                       \
+	(500 * USEC_PER_MSEC) /* closed before the origin closes, so that no request meets its FIN */
 
 #define RETRY_PRICE 10
 #define RETRY_CREDIT_MAX (100 * RETRY_PRICE)
@@ -45,7 +46,8 @@ static void open_series(struct upstream *u, struct str name)
 	histogram_open(&u->latency, METRIC_UP_SECONDS, label);
 }
 
-bool upstream_open(struct upstream *u, struct loop *loop, const struct conf_upstream *conf, struct upstream_clock *c)
+bool upstream_open(struct upstream *u, struct loop *loop, const struct conf_upstream *conf,
+		   struct upstream_clock *c)
 {
 	clocks = c;
 	*u = (struct upstream){.conf = conf, .loop = loop};
@@ -162,8 +164,8 @@ void server_count_failure(struct server *s, const char *kind)
 		return;
 	metric_add(u->ejections, 1);
 	usec_t until = atomic_load(&s->row->ejected_until);
-	events_add(EVENT_UPSTREAM, "server %s of upstream %s is out of turn for %.1f s: %s", s->row->server, name,
-		   (double)(until - u->loop->now) / 1e6, kind);
+	events_add(EVENT_UPSTREAM, "server %s of upstream %s is out of turn for %.1f s: %s", s->row->server,
+		   name, (double)(until - u->loop->now) / 1e6, kind);
 }
 
 /* A word for the errno of a connection that was not made. */
@@ -186,7 +188,8 @@ static void connect_failed(struct sconn *s, int err)
 static void on_ready(struct stream *st)
 {
 	struct sconn *s = list_entry(st, struct sconn, stream);
-	if (s->state == SCONN_POOLED) { /* closed, or bytes that nobody asked for: either way of no more use */
+	if (s->state ==
+	    SCONN_POOLED) { /* closed, or bytes that nobody asked for: either way of no more use */
 		if (st->can_read)
 			sconn_close(s);
 		return;
@@ -237,7 +240,8 @@ static struct sconn *connect_to(struct server *srv, const struct upstream_user *
 	*s = (struct sconn){.state = SCONN_CONNECTING, .server = srv, .user = user, .user_ctx = ctx};
 	list_init(&s->link);
 	timeout_init(&s->timeout, on_timeout);
-	if (!stream_connect(&s->stream, u->loop, (const struct sockaddr *)&srv->conf->sa, srv->conf->sa_len, on_ready)) {
+	if (!stream_connect(&s->stream, u->loop, (const struct sockaddr *)&srv->conf->sa, srv->conf->sa_len,
+			    on_ready)) {
 		int err = errno;
 		if (!is_shortage(err)) {
 			metric_add(u->connects, 1);
@@ -340,7 +344,8 @@ void sconn_release(struct sconn *s)
 		sconn_close(s);
 		return;
 	}
-	st->unsure = false; /* a reset behind the last bytes is met by the next write; a try to read costs a call */
+	st->unsure = false; /* a reset behind the last bytes is met by the next write; a try to read costs a
+			       call */
 	set_state(s, SCONN_POOLED);
 	timeout_arm(keep_class(s), &s->timeout);
 }

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@
 
 #define LINGER_US (5 * USEC_PER_SEC)
 #define BEAT_US USEC_PER_SEC
+#define TRIM_BEATS 4	    /* memory is given back so often */
+#define TRIM_MIN (1u << 20) /* when so much was not needed: less is no reason to look through all of it */
 #define STORE_WAIT_US (500 * USEC_PER_MSEC) /* for the store's first answer, before requests are taken without it */
 #define STORE_LOOK_US (5 * USEC_PER_MSEC)
 #define FDS_A_CLIENT 2 /* the client's, and one to an upstream */
@@ -155,11 +158,21 @@ static void on_channel(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* What a peak has left behind goes back to the system; malloc keeps it otherwise, between what is in use. */
+static void trim(struct worker *w)
+{
+	size_t freed = block_pools_trim() + exchange_trim(w);
+	if (freed >= TRIM_MIN)
+		malloc_trim(0);
+}
+
 static void on_beat(struct timeout *t)
 {
 	struct worker *w = list_entry(t, struct worker, beat_timeout);
 	atomic_store(&board_self()->beat_us, w->loop.now);
 	timeout_arm(&w->beat, &w->beat_timeout);
+	if (++w->beats % TRIM_BEATS == 0)
+		trim(w);
 }
 
 /* --- time and chance --- */
@@ -443,11 +456,8 @@ static void tear_down(struct worker *w)
 	table_detach(w->table);
 	for (unsigned i = 0; i <= c->sites; i++)
 		site_close(&w->site[i]);
-	while (w->spare) {
-		struct exchange *x = w->spare;
-		w->spare = x->next_spare;
-		free(x);
-	}
+	w->spares_unused = w->spares;
+	exchange_trim(w);
 	event_del(&w->channel_event);
 	loop_free(&w->loop);
 	block_pools_free();

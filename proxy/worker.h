@@ -67,7 +67,8 @@ struct worker {
 	struct cors_origin *origin;
 
 	struct exchange *spare; /* free exchanges */
-	unsigned spares;
+	unsigned spares, spares_unused; /* how many; the fewest since they were trimmed last */
+	unsigned beats;
 
 	struct {
 		wall_t at;	 /* of the loop's now */

@@ -12,6 +12,7 @@ import pytest
 from weirlib import base_config, util, wait_for
 from weirlib.client import ProtocolError, build
 from weirlib.origin import pattern
+from weirlib.weir import SANITIZED
 
 
 def upstream(*origins, **more):
@@ -347,6 +348,45 @@ def test_pools_give_their_descriptors_back_when_these_run_out(origins, start):
         before = no_more_descriptors(pid)
         assert a.request(host="other.example").status == 200
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+def test_connections_turned_away_bear_a_request_id(origin, start):
+    weir = start(base_config(origin, workers=1, caps={"connections": 5}))
+    held = [weir.client() for _ in range(5)]
+    try:
+        for c in held:
+            assert c.request().status == 200
+        with weir.client() as c:
+            res = c.read_response()
+            assert res.status == 503 and res.closes()
+            assert (len(res.one("X-Request-Id")), res.one("Retry-After")) == (36, "1")
+            assert c.closed_by_peer()
+    finally:
+        for c in held:
+            c.close()
+    settled(weir)
+
+
+@pytest.mark.skipif(SANITIZED, reason="memory is not given back there")
+def test_memory_of_a_peak_is_given_back(origin, start):
+    """1,500 clients in the middle of a head, and then idle: each costs less than 1 KB again."""
+    weir = start(base_config(origin, workers=1))
+    clients = [weir.client() for _ in range(1500)]
+    try:
+        before = weir.workers_rss_kb()
+        for c in clients:
+            c.send("GET / HT")
+        wait_for(lambda: weir.metric("weir_requests_active") == 1500, 10)
+        assert weir.workers_rss_kb() - before > 5 * 1500
+        for i in range(0, 1500, 50):
+            for c in clients[i:i + 50]:
+                c.send("TP/1.1\r\nHost: a\r\n\r\n")
+            for c in clients[i:i + 50]:
+                assert c.read_response().status == 200
+        wait_for(lambda: weir.workers_rss_kb() - before < 1500, 15)
+    finally:
+        for c in clients:
+            c.close()
 
 
 # The end

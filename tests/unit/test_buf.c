@@ -56,6 +56,34 @@ static void a_block_lives_as_long_as_anybody_holds_it(void **state)
 	block_put(b);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define POOLED 0 /* nothing is kept there */
+#else
+#define POOLED 1
+#endif
+
+static void get_and_put(unsigned n)
+{
+	struct block *b[10];
+	for (unsigned i = 0; i < n; i++)
+		b[i] = block_get(1);
+	for (unsigned i = 0; i < n; i++)
+		block_put(b[i]);
+}
+
+static void pools_give_back_what_was_not_needed(void **state)
+{
+	(void)state;
+	block_pools_trim();
+	get_and_put(10);
+	assert_int_equal(block_pools_trim(), 0); /* all were needed since */
+	get_and_put(4);
+	assert_int_equal(block_pools_trim(), POOLED * 6 * BLOCK_SMALL);
+	assert_int_equal(block_pools_trim(), POOLED * 4 * BLOCK_SMALL);
+	assert_int_equal(block_pools_trim(), 0);
+	get_and_put(2);
+}
+
 static void an_empty_buf_holds_nothing(void **state)
 {
 	struct buf b = {NULL, 0, 0};
@@ -209,6 +237,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CLEAN(a_block_holds_what_was_asked_for),
 		CLEAN(a_block_lives_as_long_as_anybody_holds_it),
+		CLEAN(pools_give_back_what_was_not_needed),
 		CLEAN(an_empty_buf_holds_nothing),
 		CLEAN(bytes_that_another_holds_never_move),
 		CLEAN(bytes_that_nobody_else_holds_move_to_the_front),
