@@ -206,6 +206,7 @@ void reply_overload(struct worker *w, int fd)
 	p = LIT(p + REQUEST_ID, "\r\n\r\n");
 	ssize_t ignored = send(fd, text, (size_t)(p - text), MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(fd, SHUT_WR);
-	ignored = recv(fd, waste, sizeof(waste), MSG_DONTWAIT); /* a request left unread would make a reset of the end */
+	ignored = recv(fd, waste, sizeof(waste),
+		       MSG_DONTWAIT); /* a request left unread would make a reset of the end */
 	(void)ignored;
 }

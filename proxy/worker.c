@@ -26,7 +26,8 @@
 #define BEAT_US USEC_PER_SEC
 #define TRIM_BEATS 4	    /* memory is given back so often */
 #define TRIM_MIN (1u << 20) /* when so much was not needed: less is no reason to look through all of it */
-#define STORE_WAIT_US (500 * USEC_PER_MSEC) /* for the store's first answer, before requests are taken without it */
+#define STORE_WAIT_US                                                                                        \
+	(500 * USEC_PER_MSEC) /* for the store's first answer, before requests are taken without it */
 #define STORE_LOOK_US (5 * USEC_PER_MSEC)
 #define FDS_A_CLIENT 2 /* the client's, and one to an upstream */
 #define FDS_OWN 64
@@ -66,8 +67,8 @@ static void stop_accepting(struct worker *w, bool last)
 }
 
 /*
- * Those between two requests, but where something may have come already and was not read yet: they get a moment. Those
- * in a request leave by themselves, since worker_leaving is true.
+ * Those between two requests, but where something may have come already and was not read yet: they get a
+ * moment. Those in a request leave by themselves, since worker_leaving is true.
  */
 static void close_idle(struct worker *w, bool all)
 {
@@ -254,7 +255,8 @@ static void serve(struct worker *w)
 	say(w->channel, MSG_READY, "");
 }
 
-/* Requests that came before the store could be asked would be decided without it, and the limit not be exact. */
+/* Requests that came before the store could be asked would be decided without it, and the limit not be exact.
+ */
 static void on_store(struct timeout *t)
 {
 	struct worker *w = list_entry(t, struct worker, store_timeout);
@@ -471,7 +473,8 @@ static void tear_down(struct worker *w)
 int worker_main(int channel, const struct start_info *info, struct shm *shm, struct conf *conf,
 		const struct worker_fds *fds)
 {
-	_Static_assert(END_REASONS <= sizeof(((struct worker *)0)->count.closed) / sizeof(series_t), "a counter for each");
+	_Static_assert(END_REASONS <= sizeof(((struct worker *)0)->count.closed) / sizeof(series_t),
+		       "a counter for each");
 	static struct worker w;
 	w.channel = channel;
 	w.info = *info;

@@ -66,7 +66,7 @@ struct worker {
 	struct cookie_rules cookie_rules;
 	struct cors_origin *origin;
 
-	struct exchange *spare; /* free exchanges */
+	struct exchange *spare;		/* free exchanges */
 	unsigned spares, spares_unused; /* how many; the fewest since they were trimmed last */
 	unsigned beats;
 
