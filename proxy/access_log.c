@@ -12,13 +12,20 @@
 
 #define LIT(p, text) ((char *)mempcpy(p, text, sizeof(text) - 1))
 
-#define PATH_MAX_LOGGED 4000 /* bytes, escaped: every line stays below RING_LINE */
-#define QUERY_MAX_LOGGED 4000
+/* Bytes, escaped. LINE_MAX_LOGGED is what a line may come to, whatever a client sends. */
+#define TEXT_MAX_LOGGED 4000 /* of the path, and of the query */
 #define FIELD_MAX_LOGGED 300
+#define FIELDS_LOGGED 9	  /* of that length */
+#define FIXED_LOGGED 1024 /* names, punctuation, numbers, addresses */
+#define LINE_MAX_LOGGED(text_max) (2 * (text_max) + FIELDS_LOGGED * FIELD_MAX_LOGGED + FIXED_LOGGED)
 #define CLOSED_BY_CLIENT 499 /* as nginx says it: no status was sent */
 
 #define FOLDS 1024 /* clients a second with a folded line; more are only counted */
-#define FOLD_LINE 2048
+#define FOLD_LINE 4096
+#define FOLD_TEXT 180 /* of path and query, where a line is too long to be folded as it is */
+
+_Static_assert(LINE_MAX_LOGGED(TEXT_MAX_LOGGED) <= RING_LINE, "a line fits into the ring");
+_Static_assert(LINE_MAX_LOGGED(FOLD_TEXT) <= FOLD_LINE, "a short line fits into a fold");
 
 struct fold {
 	struct addr addr;
@@ -115,14 +122,14 @@ static char *put_time(char *p, struct exchange *x)
 	return p;
 }
 
-static char *put_query(char *p, struct exchange *x)
+static char *put_query(char *p, struct exchange *x, size_t max)
 {
 	const struct conf_log *log = &x->worker->conf->log;
 	struct str q = x->block ? h1_text(x->base, x->req.query) : STR_NONE;
 	p = LIT(p, ",\"context\":{\"args\":");
 	if (q.n) {
 		*p++ = '"';
-		p = query_redact(p, p + QUERY_MAX_LOGGED, q, log->redact, log->redacts);
+		p = query_redact(p, p + max, q, log->redact, log->redacts);
 		*p++ = '"';
 	} else {
 		p = LIT(p, "null");
@@ -151,14 +158,14 @@ static char *put_peer(char *p, const struct client *c)
 }
 
 /* The fields that all of the team's services write, in their order. */
-static char *put_team_fields(char *p, struct exchange *x, usec_t took)
+static char *put_team_fields(char *p, struct exchange *x, usec_t took, size_t text_max)
 {
 	struct str method = x->block ? h1_text(x->base, x->req.method_text) : STR_NONE;
 	struct str path = x->block ? h1_text(x->base, x->req.path) : STR_NONE;
 	p = LIT(p, "{\"server\":");
 	p = put_text(p, x->worker->conf->log.server, FIELD_MAX_LOGGED);
 	p = LIT(p, ",\"path\":");
-	p = put_text_or_null(p, path, PATH_MAX_LOGGED);
+	p = put_text_or_null(p, path, text_max);
 	p = LIT(p, ",\"method\":");
 	p = put_text_or_null(p, method, FIELD_MAX_LOGGED);
 	p = LIT(p, ",\"traceId\":");
@@ -172,7 +179,7 @@ static char *put_team_fields(char *p, struct exchange *x, usec_t took)
 	p = LIT(p, ",\"duration\":\"");
 	p = put_ms(p, took);
 	p = LIT(p, "ms\"");
-	return put_query(p, x);
+	return put_query(p, x, text_max);
 }
 
 static const char *source_word(enum verdict_source s)
@@ -241,10 +248,10 @@ static char *put_own_fields(char *p, struct exchange *x, usec_t took)
 }
 
 /* Without its closing brace and newline. */
-static char *lay_out(char *p, struct exchange *x)
+static char *lay_out(char *p, struct exchange *x, size_t text_max)
 {
 	usec_t took = x->worker->loop.now - x->started;
-	p = put_team_fields(p, x, took);
+	p = put_team_fields(p, x, took, text_max);
 	return put_own_fields(p, x, took);
 }
 
@@ -261,7 +268,7 @@ static void write_line(struct access_log *l, struct exchange *x)
 	char *start = room(l);
 	if (!start)
 		return;
-	char *p = lay_out(start, x);
+	char *p = lay_out(start, x, TEXT_MAX_LOGGED);
 	p = LIT(p, "}\n");
 	ring_commit(RING_ACCESS, (size_t)(p - start));
 }
@@ -270,7 +277,7 @@ static void write_line(struct access_log *l, struct exchange *x)
 
 static void write_fold(struct access_log *l, const struct fold *f)
 {
-	char *start = f->len && f->repeated ? room(l) : NULL;
+	char *start = room(l);
 	if (!start)
 		return;
 	char *p = mempcpy(start, f->line, f->len);
@@ -333,12 +340,9 @@ static void fold(struct access_log *l, struct exchange *x)
 	f->repeated++;
 	if (!made)
 		return;
-	size_t n = (size_t)(lay_out(line, x) - line);
-	if (n > FOLD_LINE) { /* too long a line to keep: it goes out as it is, and stands for those of its
-				second */
-		write_line(l, x);
-		n = 0;
-	}
+	size_t n = (size_t)(lay_out(line, x, TEXT_MAX_LOGGED) - line);
+	if (n > FOLD_LINE)
+		n = (size_t)(lay_out(line, x, FOLD_TEXT) - line);
 	memcpy(f->line, line, n);
 	f->len = (uint32_t)n;
 	if (!timeout_armed(&l->timeout))

@@ -25,6 +25,12 @@
 
 enum step { STEP_NEXT, STEP_WAIT, STEP_DONE };
 
+/* What one side's timeout is armed for now. */
+struct waiting {
+	struct timeout_class *class; /* NULL: it is not */
+	int queue;		     /* bytes that the kernel held for a full socket when it was armed */
+};
+
 struct exchange {
 	struct client *client;
 	struct worker *worker;
@@ -56,10 +62,9 @@ struct exchange {
 	struct buf
 		up_out;	  /* the request's head as we write it, and small bodies, until the response begins */
 	uint32_t up_sent; /* bytes of up_out that the kernel took */
-	struct buf up_held;				   /* body bytes that the upstream did not take yet */
-	struct timeout_class *client_waits, *server_waits; /* what the two timeouts are armed for now */
-	int client_queue, server_queue; /* bytes the kernel held for that side when its timeout was armed */
-	bool progress;			/* bytes moved since they were armed */
+	struct buf up_held; /* body bytes that the upstream did not take yet */
+	struct waiting client_wait, server_wait;
+	bool progress; /* bytes moved since they were armed */
 	bool retried;
 	bool body_sent; /* body bytes left that are not in up_out: can't be sent again */
 	struct str

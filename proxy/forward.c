@@ -72,7 +72,7 @@ static void forget_try(struct exchange *x)
 	buf_drop(&x->up_held);
 	x->up_sent = 0;
 	x->sent_at = x->first_at = 0;
-	x->server_waits = NULL;
+	x->server_wait.class = NULL;
 	x->to_server.to = NULL;
 }
 
@@ -99,24 +99,23 @@ static void on_failed(void *ctx, struct sconn *s, int err)
 }
 
 /*
- * A socket that is full takes more in large steps, which may be further apart than a timeout is long, while
- * its peer reads on: then the kernel's queue tells. Never on a socket that waits to be read.
+ * A socket that is full takes more in large steps, which may be further apart than a timeout is long while
+ * its peer reads on: then the kernel's queue tells. True: it has shrunk, and the timeout is armed anew.
  */
-static bool still_takes(const struct stream *s, int *queue)
+static bool still_takes(struct waiting *w, struct timeout *t, const struct stream *s)
 {
-	int before = *queue;
-	if (s->can_write || ioctl(s->fd, SIOCOUTQ, queue) < 0)
+	int before = w->queue;
+	if (s->can_write || ioctl(s->fd, SIOCOUTQ, &w->queue) < 0 || w->queue >= before)
 		return false;
-	return *queue < before;
+	timeout_arm(w->class, t);
+	return true;
 }
 
 static void on_timed_out(void *ctx, struct sconn *s)
 {
 	struct exchange *x = ctx;
-	if (still_takes(&s->stream, &x->server_queue)) {
-		timeout_arm(&x->up->idle, &s->timeout);
+	if (still_takes(&x->server_wait, &s->timeout, &s->stream))
 		return;
-	}
 	server_count_failure(s->server, x->resp_begun ? "idle_timeout" : "response_timeout");
 	if (x->resp_begun)
 		cut(x);
@@ -605,31 +604,31 @@ static struct timeout_class *server_class(struct exchange *x)
 }
 
 /* Arms one side's timeout for what is waited for now: started over when that changed or bytes moved. */
-static void wait_for(struct timeout *t, struct timeout_class **armed, struct timeout_class *want,
-		     bool progress, const struct stream *s, int *queue)
+static void wait_for(struct waiting *w, struct timeout *t, const struct stream *s, struct timeout_class *want,
+		     bool progress)
 {
-	if (want == *armed && !(want && progress))
+	if (want == w->class && !(want && progress))
 		return;
-	*armed = want;
+	w->class = want;
 	if (!want) {
 		timeout_disarm(t);
 		return;
 	}
 	timeout_arm(want, t);
-	if (!s->can_write && ioctl(s->fd, SIOCOUTQ, queue) < 0)
-		*queue = 0;
+	if (!s->can_write && ioctl(s->fd, SIOCOUTQ, &w->queue) < 0)
+		w->queue = 0;
 }
 
 static void retime(struct exchange *x)
 {
 	struct client *c = x->client;
 	struct sconn *s = x->server;
-	wait_for(&c->timeout, &x->client_waits, client_class(x), x->progress, &c->stream, &x->client_queue);
+	wait_for(&x->client_wait, &c->timeout, &c->stream, client_class(x), x->progress);
 	if (s && s->state == SCONN_BUSY) { /* while it connects, another timeout is running */
 		struct timeout_class *want = server_class(x);
 		bool progress =
 			x->progress && want == &x->up->idle; /* the first byte's time is not extended */
-		wait_for(&s->timeout, &x->server_waits, want, progress, &s->stream, &x->server_queue);
+		wait_for(&x->server_wait, &s->timeout, &s->stream, want, progress);
 	}
 	x->progress = false;
 }
@@ -690,13 +689,14 @@ void forward(struct exchange *x)
 void forward_client_timeout(struct exchange *x)
 {
 	struct client *c = x->client;
-	x->client_waits = NULL;
 	if (x->tunnel) {
 		client_close(c, END_TUNNEL_TIMEOUT);
-	} else if (still_takes(&c->stream, &x->client_queue)) {
-		x->client_waits = &x->worker->body;
-		timeout_arm(&x->worker->body, &c->timeout);
-	} else if (x->resp_begun || buf_len(&c->out)) {
+		return;
+	}
+	if (still_takes(&x->client_wait, &c->timeout, &c->stream))
+		return;
+	x->client_wait.class = NULL;
+	if (x->resp_begun || buf_len(&c->out)) {
 		client_close(c, END_BODY_TIMEOUT);
 	} else {
 		x->keep = false;

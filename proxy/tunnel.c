@@ -20,7 +20,7 @@ void tunnel_begin(struct exchange *x)
 	body_begin(&x->resp_body, H1_FRAMING_UNTIL_CLOSE, 0, NULL);
 	buf_drop(&x->up_out);
 	x->up_sent = 0;
-	x->server_waits = NULL;
+	x->server_wait.class = NULL;
 	timeout_disarm(&x->server->timeout);
 }
 
@@ -73,8 +73,8 @@ void tunnel_move(struct exchange *x)
 		client_close(c, END_TUNNEL_CLOSED);
 		return;
 	}
-	if (x->progress || x->client_waits != &x->worker->tunnel)
+	if (x->progress || x->client_wait.class != &x->worker->tunnel)
 		timeout_arm(&x->worker->tunnel, &c->timeout);
-	x->client_waits = &x->worker->tunnel;
+	x->client_wait.class = &x->worker->tunnel;
 	x->progress = false;
 }

@@ -389,6 +389,28 @@ def test_memory_of_a_peak_is_given_back(origin, start):
             c.close()
 
 
+# The log
+
+def test_every_folded_request_is_counted_in_some_line(origin, start):
+    """Lines of any length: those that are too long to be kept are kept shorter."""
+    weir = start(base_config(origin, workers=1, rate_limit={"policies": {"default": {"requests": 1, "window": "60s"}}}))
+    targets = ["/short", "/" + "%22" * 2000 + "?q=" + "%5c" * 2000, "/" + '"' * 9000, "/?" + "\\" * 9000]
+    limited = 0
+    with weir.client() as c:
+        for i in range(200):
+            res = c.request("GET", targets[i // 2 % 4], [("X-Forwarded-For", "10.0.0.%d" % (i % 40)),
+                                                         ("X-Amzn-Trace-Id", "Root=" + '"' * 400)])
+            limited += res.status == 429
+    assert limited == 160
+
+    def told():
+        return sum(e.get("repeated", 1) for e in weir.log() if e["status"] == 429)
+    wait_for(lambda: told() >= limited, 5)
+    assert told() == limited
+    assert max(len(line) for line in weir.log_text().splitlines()) < 16384
+    assert any("repeated" in e for e in weir.log())
+
+
 # The end
 
 def exits(weir, within):
