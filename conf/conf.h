@@ -230,7 +230,8 @@ struct conf {
 		uint32_t connections;
 		uint32_t line, head; /* bytes */
 		uint16_t fields;
-		uint64_t body; /* bytes; UINT64_MAX: off */
+		uint64_t body;	   /* bytes; UINT64_MAX: off */
+		uint32_t min_rate; /* bytes a second; 0: off */
 	} caps;
 	struct {
 		usec_t grace_us, timeout_us;

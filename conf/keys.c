@@ -221,7 +221,7 @@ const struct key keys[] = {
 	{ROW("timeouts", "mapping", "", "how long weir waits for clients"), .type = &type_map},
 	{ROW("timeouts.head", "duration", "10s", "for a request's head"),
 		.type = &type_duration, AT(conf, timeouts.head_us), .min = MS, .max = 24 * H},
-	{ROW("timeouts.body", "duration", "30s", "between two reads of a request's body"),
+	{ROW("timeouts.body", "duration", "30s", "for a client to move the next part of a body; see caps.min_rate"),
 		.type = &type_duration, AT(conf, timeouts.body_us), .min = MS, .max = 24 * H},
 	{ROW("timeouts.idle", "duration", "75s", "between two requests; above the ALB's 60 s"),
 		.type = &type_duration, AT(conf, timeouts.idle_us), .min = MS, .max = 24 * H},
@@ -239,6 +239,8 @@ const struct key keys[] = {
 		.type = &type_count, AT(conf, caps.fields), .min = 8, .max = 1000},
 	{ROW("caps.body", "size, or off", "off", "of a request's body"),
 		.type = &type_size, AT(conf, caps.body), .min = 0, .max = 1ull << 50, .flags = KEY_OFF, .off = UINT64_MAX},
+	{ROW("caps.min_rate", "size, or off", "240", "that a client sends or takes of a body a second, over each timeouts.body"),
+		.type = &type_size, AT(conf, caps.min_rate), .min = 1, .max = MB, .flags = KEY_OFF, .off = 0},
 
 	{ROW("drain", "mapping", "", "how weir leaves, from the signal on"), .type = &type_map},
 	{ROW("drain.grace", "duration", "5s", "connections are still accepted"),

@@ -22,6 +22,7 @@ static const char *const end_words[END_REASONS] = {
 	[END_ABORTED] = "aborted",
 	[END_HEAD_TIMEOUT] = "head_timeout",
 	[END_BODY_TIMEOUT] = "body_timeout",
+	[END_TOO_SLOW] = "too_slow",
 	[END_TUNNEL_TIMEOUT] = "tunnel_timeout",
 	[END_TUNNEL_CLOSED] = "tunnel_closed",
 	[END_MALFORMED] = "malformed",
@@ -84,7 +85,7 @@ void client_linger(struct client *c, enum client_end why)
 		return;
 	}
 	set_state(c, CLIENT_LINGER);
-	c->lingers_for = why;
+	c->ends_for = why;
 	buf_drop(&c->in);
 	stream_shutdown(&c->stream);
 	timeout_arm(&c->worker->linger, &c->timeout);
@@ -118,9 +119,10 @@ static void start(struct client *c)
 	exchange_start(c->x);
 }
 
-static void refuse(struct client *c, unsigned status, const char *why)
+static void refuse(struct client *c, enum client_end end, unsigned status, const char *why)
 {
 	set_state(c, CLIENT_BUSY);
+	c->ends_for = end;
 	timeout_disarm(&c->timeout);
 	exchange_refuse(c->x, status, why);
 }
@@ -144,7 +146,7 @@ static bool parse(struct client *c)
 		start(c);
 		return true;
 	case H1_BAD:
-		refuse(c, c->x->req.error, c->x->req.why);
+		refuse(c, END_MALFORMED, c->x->req.error, c->x->req.why);
 		return true;
 	case H1_MORE:
 		break;
@@ -247,7 +249,7 @@ static void throw_away(struct client *c)
 		if (n == STREAM_AGAIN)
 			return;
 		if (n <= 0) {
-			client_close(c, c->lingers_for);
+			client_close(c, c->ends_for);
 			return;
 		}
 	}
@@ -291,7 +293,7 @@ static void head_timeout(struct client *c)
 	if (buf_len(&c->in) <= 2)
 		client_close(c, END_HEAD_TIMEOUT);
 	else
-		refuse(c, 408, "the request's head took too long");
+		refuse(c, END_HEAD_TIMEOUT, 408, "the request's head took too long");
 }
 
 static void on_timeout(struct timeout *t)
@@ -311,7 +313,7 @@ static void on_timeout(struct timeout *t)
 		forward_client_timeout(c->x);
 		break;
 	case CLIENT_LINGER:
-		client_close(c, c->lingers_for);
+		client_close(c, c->ends_for);
 		break;
 	case CLIENT_DEAD:
 		break;
@@ -322,7 +324,7 @@ void client_next(struct client *c, bool keep)
 {
 	struct worker *w = c->worker;
 	if (!keep) {
-		client_linger(c, END_NOT_KEPT);
+		client_linger(c, c->ends_for);
 		return;
 	}
 	set_state(c, CLIENT_IDLE);
@@ -350,6 +352,7 @@ bool client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy
 	}
 	c->worker = w;
 	c->state = proxy_protocol ? CLIENT_PREFACE : CLIENT_IDLE;
+	c->ends_for = END_NOT_KEPT;
 	timeout_init(&c->timeout, on_timeout);
 	task_init(&c->again, on_again);
 	if (peer) {

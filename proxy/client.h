@@ -37,7 +37,8 @@ enum client_end {
 	END_CUT,     /* drain.timeout */
 	END_ABORTED, /* by the client, in the middle of a request or response */
 	END_HEAD_TIMEOUT,
-	END_BODY_TIMEOUT,
+	END_BODY_TIMEOUT, /* nothing moved for timeouts.body */
+	END_TOO_SLOW,	  /* something did, and less than caps.min_rate asks for */
 	END_TUNNEL_TIMEOUT,
 	END_TUNNEL_CLOSED,
 	END_MALFORMED,
@@ -65,7 +66,7 @@ struct client {
 	struct task again;
 	struct list link;
 	struct grave grave;
-	enum client_end lingers_for;
+	enum client_end ends_for; /* why, when a response of its own accord ends it */
 };
 
 /* Takes fd. False when memory is out; fd is closed then. */

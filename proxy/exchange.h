@@ -29,6 +29,7 @@ enum step { STEP_NEXT, STEP_WAIT, STEP_DONE };
 struct waiting {
 	struct timeout_class *class; /* NULL: it is not */
 	int queue;		     /* bytes that the kernel held for a full socket when it was armed */
+	int64_t moved;		     /* of the client: moved(x) when it was armed */
 };
 
 struct exchange {

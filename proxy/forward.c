@@ -98,24 +98,31 @@ static void on_failed(void *ctx, struct sconn *s, int err)
 		  slow ? "the upstream took no connection in time" : "the upstream refused the connection");
 }
 
+/* Bytes that the kernel holds for a full socket; 0 for one that takes more. */
+static int queued(const struct stream *s)
+{
+	int n;
+	return s->can_write || ioctl(s->fd, SIOCOUTQ, &n) < 0 ? 0 : n;
+}
+
 /*
  * A socket that is full takes more in large steps, which may be further apart than a timeout is long while
- * its peer reads on: then the kernel's queue tells. True: it has shrunk, and the timeout is armed anew.
+ * its peer reads on: then the kernel's queue tells. How much it has shrunk since the timeout was armed.
  */
-static bool still_takes(struct waiting *w, struct timeout *t, const struct stream *s)
+static int taken_silently(struct waiting *w, const struct stream *s)
 {
 	int before = w->queue;
-	if (s->can_write || ioctl(s->fd, SIOCOUTQ, &w->queue) < 0 || w->queue >= before)
-		return false;
-	timeout_arm(w->class, t);
-	return true;
+	w->queue = queued(s);
+	return s->can_write ? 0 : before - w->queue;
 }
 
 static void on_timed_out(void *ctx, struct sconn *s)
 {
 	struct exchange *x = ctx;
-	if (still_takes(&x->server_wait, &s->timeout, &s->stream))
+	if (taken_silently(&x->server_wait, &s->stream) > 0) {
+		timeout_arm(x->server_wait.class, &s->timeout);
 		return;
+	}
 	server_count_failure(s->server, x->resp_begun ? "idle_timeout" : "response_timeout");
 	if (x->resp_begun)
 		cut(x);
@@ -603,11 +610,11 @@ static struct timeout_class *server_class(struct exchange *x)
 	return request_is_out(x) ? &x->up->response : NULL;
 }
 
-/* Arms one side's timeout for what is waited for now: started over when that changed or bytes moved. */
+/* Arms one side's timeout for what is waited for now: started over when that changed or enough has moved. */
 static void wait_for(struct waiting *w, struct timeout *t, const struct stream *s, struct timeout_class *want,
-		     bool progress)
+		     bool enough)
 {
-	if (want == w->class && !(want && progress))
+	if (want == w->class && !(want && enough))
 		return;
 	w->class = want;
 	if (!want) {
@@ -615,15 +622,38 @@ static void wait_for(struct waiting *w, struct timeout *t, const struct stream *
 		return;
 	}
 	timeout_arm(want, t);
-	if (!s->can_write && ioctl(s->fd, SIOCOUTQ, &w->queue) < 0)
-		w->queue = 0;
+	w->queue = queued(s);
+}
+
+/* Bytes that the client has sent and the kernel has taken for it, as far as they count: a body's. */
+static int64_t moved(const struct exchange *x)
+{
+	uint64_t in = x->req_body.total + x->dropped, out = x->resp_body.total + x->out_bytes;
+	return (int64_t)(in + out) - (int64_t)buf_len(&x->client->out);
+}
+
+/*
+ * The client's timeout is started over when it has moved its quota, not with each byte: whoever sends or
+ * takes a byte now and then holds a connection, and one of an upstream, for ever. Only its own turn counts:
+ * a stream that its origin feeds slowly finds the socket empty, and arms nothing.
+ */
+static void wait_for_client(struct exchange *x)
+{
+	struct waiting *w = &x->client_wait;
+	struct timeout_class *want = client_class(x);
+	if (!want && !w->class)
+		return;
+	int64_t now = moved(x);
+	bool enough = now - w->moved >= x->worker->body_quota;
+	if (enough || want != w->class)
+		w->moved = now;
+	wait_for(w, &x->client->timeout, &x->client->stream, want, enough);
 }
 
 static void retime(struct exchange *x)
 {
-	struct client *c = x->client;
 	struct sconn *s = x->server;
-	wait_for(&x->client_wait, &c->timeout, &c->stream, client_class(x), x->progress);
+	wait_for_client(x);
 	if (s && s->state == SCONN_BUSY) { /* while it connects, another timeout is running */
 		struct timeout_class *want = server_class(x);
 		bool progress =
@@ -693,13 +723,20 @@ void forward_client_timeout(struct exchange *x)
 		client_close(c, END_TUNNEL_TIMEOUT);
 		return;
 	}
-	if (still_takes(&x->client_wait, &c->timeout, &c->stream))
+	struct waiting *w = &x->client_wait;
+	int64_t now = moved(x), took = now - w->moved + taken_silently(w, &c->stream);
+	w->moved = now;
+	if (took >= x->worker->body_quota) {
+		timeout_arm(w->class, &c->timeout);
 		return;
-	x->client_wait.class = NULL;
+	}
+	w->class = NULL;
+	c->ends_for = took > 0 ? END_TOO_SLOW : END_BODY_TIMEOUT;
 	if (x->resp_begun || buf_len(&c->out)) {
-		client_close(c, END_BODY_TIMEOUT);
+		client_close(c, c->ends_for);
 	} else {
 		x->keep = false;
-		fail(x, 408, "the request's body took too long");
+		fail(x, 408,
+		     took > 0 ? "the request's body came too slowly" : "the request's body took too long");
 	}
 }

@@ -301,6 +301,9 @@ static void open_timeouts(struct worker *w)
 	const struct conf *c = w->conf;
 	timeout_class_init(&w->head, &w->loop, c->timeouts.head_us);
 	timeout_class_init(&w->body, &w->loop, c->timeouts.body_us);
+	w->body_quota = c->caps.min_rate * c->timeouts.body_us / USEC_PER_SEC;
+	if (w->body_quota < 1)
+		w->body_quota = 1;
 	timeout_class_init(&w->idle, &w->loop, c->timeouts.idle_us);
 	timeout_class_init(&w->tunnel, &w->loop, c->timeouts.tunnel_us);
 	timeout_class_init(&w->linger, &w->loop, LINGER_US);

@@ -69,6 +69,7 @@ struct worker {
 	struct exchange *spare;		/* free exchanges */
 	unsigned spares, spares_unused; /* how many; the fewest since they were trimmed last */
 	unsigned beats;
+	int64_t body_quota; /* bytes that a client must move within timeouts.body while its turn lasts */
 
 	struct {
 		wall_t at;	 /* of the loop's now */
@@ -80,7 +81,7 @@ struct worker {
 	uint64_t random[4];
 
 	struct {
-		series_t connections, accepted, closed[16], active, bytes_in, bytes_out, malformed, unnamed,
+		series_t connections, accepted, closed[24], active, bytes_in, bytes_out, malformed, unnamed,
 			shortages, handed_over, log_dropped, log_folded;
 		struct histogram added;
 	} count;

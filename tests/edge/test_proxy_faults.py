@@ -69,8 +69,9 @@ def test_body_too_slow_gets_408(origins, start):
     assert origin.errors == []
 
 
-def test_a_body_that_keeps_coming_is_not_too_slow(origin, start):
-    weir = start(base_config(origin, timeouts={"body": "500ms"}))
+@pytest.mark.parametrize("min_rate", ["2", "off"])
+def test_a_body_that_keeps_coming_is_not_too_slow(origin, start, min_rate):
+    weir = start(base_config(origin, timeouts={"body": "500ms"}, caps={"min_rate": min_rate}))
     with weir.client() as c:
         c.send(build("POST", "/echo", [("Content-Length", "10")]))
         for _ in range(10):

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""Clients that send and take as slowly as they can, and those that only look like it."""
+import socket
+import threading
+import time
+
+import pytest
+
+from weirlib import base_config, wait_for
+from weirlib.client import ProtocolError, build
+from weirlib.origin import pattern
+
+
+class Drip:
+    """Sends a piece every `every` seconds until it is stopped or the connection is gone."""
+
+    def __init__(self, sock, piece, every):
+        self.sock, self.piece, self.every, self.stopped = sock, piece, every, threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stopped.set()
+        self.thread.join()
+
+    def run(self):
+        while not self.stopped.wait(self.every):
+            try:
+                self.sock.sendall(self.piece)
+            except OSError:
+                return
+
+
+def ended(weir, reason):
+    return weir.metric("weir_connections_closed_total", reason=reason)
+
+
+# Bodies
+
+@pytest.mark.parametrize("framing, piece", [("Content-Length: 100000", b"x"),
+                                            ("Transfer-Encoding: chunked", b"1\r\nx\r\n")])
+def test_dripping_body_is_cut_off(origins, start, framing, piece):
+    """A byte now and then starts no time anew: the body must come with caps.min_rate."""
+    def script(conn):
+        conn.read_head()
+        assert conn.wait_closed(20), "the upstream connection must not stay"
+    origin = origins(script=script)
+    weir = start(base_config(origin, timeouts={"body": "600ms"}, caps={"min_rate": "1k"}))
+    with weir.client() as c:
+        c.send(build("POST", "/", [tuple(framing.split(": "))]))
+        with Drip(c.sock, piece, 0.05):
+            res = c.read_response()
+    assert res.status == 408 and "too slowly" in res.text()
+    wait_for(lambda: ended(weir, "too_slow") == 1, 10)
+    assert ended(weir, "body_timeout") == 0
+    assert origin.errors == []
+
+
+def test_stalled_body_is_told_apart(origins, start):
+    def script(conn):
+        conn.read_head()
+        conn.wait_closed(20)
+    weir = start(base_config(origins(script=script), timeouts={"body": "400ms"}))
+    with weir.client() as c:
+        c.send(build("POST", "/", [("Content-Length", "10")]))
+        assert c.read_response().status == 408
+    wait_for(lambda: ended(weir, "body_timeout") == 1, 10)
+    assert ended(weir, "too_slow") == 0
+
+
+@pytest.mark.parametrize("min_rate", ["100", "off"])
+def test_body_above_the_rate_takes_the_time_it_takes(origin, start, min_rate):
+    """It lasts for several times timeouts.body, in pieces that are no quota by themselves."""
+    weir = start(base_config(origin, timeouts={"body": "400ms"}, caps={"min_rate": min_rate}))
+    with weir.client() as c:
+        c.send(build("POST", "/echo", [("Content-Length", "600")]))
+        for _ in range(30):
+            time.sleep(0.05)    # the pace is what is tested: 400 bytes a second
+            c.send(b"x" * 20)
+        assert c.read_response().body == b"x" * 600
+
+
+def test_time_that_the_origin_takes_is_not_the_clients(origins, start):
+    """The upload waits for an origin that reads nothing for longer than timeouts.body."""
+    go = threading.Event()
+
+    def script(conn):
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        req = conn.read_head()
+        go.wait(20)
+        conn.read_body(req)
+        conn.respond(200, b"%d" % len(req.body))
+    weir = start(base_config(origins(script=script), timeouts={"body": "300ms"}, caps={"min_rate": "1m"}))
+    size = 8 << 20
+    with weir.client(timeout=30) as c:
+        sender = threading.Thread(target=lambda: c.send(build("POST", "/", [("Content-Length", str(size))]) +
+                                                        pattern(size)))
+        sender.start()
+        time.sleep(1)    # several times timeouts.body
+        go.set()
+        sender.join()
+        assert c.read_response().body == b"%d" % size
+
+
+# Responses
+
+def slow_reader(weir, target, rcvbuf=4096):
+    c = weir.client(rcvbuf=rcvbuf, timeout=20)
+    c.send(build("GET", target))
+    return c
+
+
+def test_dripping_reader_is_cut_off(origin, start):
+    """It takes a little of a large response now and then."""
+    weir = start(base_config(origin, timeouts={"body": "600ms"}, caps={"min_rate": "1m"}))
+    with slow_reader(weir, "/bytes/30000000") as c:
+        def take():
+            try:
+                return not c.sock.recv(3000)
+            except ConnectionResetError:
+                return True
+        wait_for(lambda: take() or ended(weir, "too_slow"), 20, every=0.05)
+        wait_for(lambda: ended(weir, "too_slow") == 1, 10)
+    wait_for(lambda: weir.metric("weir_requests_active") == 0, 5)
+    wait_for(lambda: origin.open_connections() == 0, 5)
+
+
+def test_reader_that_takes_nothing_is_told_apart(origin, start):
+    weir = start(base_config(origin, timeouts={"body": "400ms"}))
+    with slow_reader(weir, "/bytes/30000000"):
+        wait_for(lambda: ended(weir, "body_timeout") == 1, 10)
+    assert ended(weir, "too_slow") == 0
+
+
+def test_slow_reader_above_the_rate_gets_all(origin, start):
+    size = 8 << 20
+    weir = start(base_config(origin, timeouts={"body": "400ms"}, caps={"min_rate": "1k"}))
+    with slow_reader(weir, "/bytes/%d" % size, rcvbuf=65536) as c:
+        res, got = c.read_head(), 0
+        got += len(c.buf)
+        while got < size:
+            time.sleep(0.02)    # the pace is what is tested
+            data = c.sock.recv(65536)
+            if not data:
+                raise ProtocolError("cut after %d bytes" % got)
+            got += len(data)
+    assert res.status == 200 and got == size
+
+
+def test_stream_that_its_origin_feeds_slowly_goes_on(origins, start):
+    """Server-sent events: the client takes all there is, at once."""
+    def script(conn):
+        conn.read_request()
+        conn.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(5):
+            time.sleep(0.2)
+            conn.send("3\r\n:\r\n\r\n")
+        conn.send("0\r\n\r\n")
+    weir = start(base_config(origins(script=script), timeouts={"body": "300ms"}, caps={"min_rate": "1m"}))
+    with weir.client() as c:
+        assert c.request().body == b":\r\n" * 5
+
+
+def test_long_poll_waits(origin, start):
+    weir = start(base_config(origin, timeouts={"body": "300ms"}, caps={"min_rate": "1m"}))
+    assert weir.get("/slow/1500", method="POST", body=b"x" * 5000).status == 200
+
+
+def test_quiet_tunnel_stays(origin, start):
+    weir = start(base_config(origin, timeouts={"body": "300ms"}, caps={"min_rate": "1m"},
+                             sites=[{"hosts": ["*"], "upstream": "main", "upgrade": ["websocket"]}]))
+    with weir.client() as c:
+        assert c.ws_open().status == 101
+        for i in range(3):
+            time.sleep(0.5)
+            c.ws_send(b"%d" % i)
+            assert c.ws_read()[1] == b"%d" % i
+
+
+# Heads
+
+def test_ends_of_slow_and_bad_heads_are_told_apart(origin, start):
+    weir = start(base_config(origin, timeouts={"head": "300ms"}))
+    with weir.client() as c:
+        c.send("GET / HTTP/1.1\r\nHost: a")
+        assert c.read_response().status == 408
+    with weir.client() as c:
+        c.send("GET / HTTP/1.1\r\nHost : a\r\n\r\n")
+        assert c.read_response().status == 400
+    wait_for(lambda: ended(weir, "head_timeout") == 1 and ended(weir, "malformed") == 1, 10)
