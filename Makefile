@@ -73,7 +73,7 @@ TEST_DEPS  := $(RUN_DEPS) libcmocka-dev python3 python3-pytest openssl procps st
 LINT_DEPS  := $(BUILD_DEPS) clang clang-format clang-tidy cppcheck python3 git
 BENCH_DEPS := $(RUN_DEPS) python3 wrk nginx haproxy valgrind strace
 
-.PHONY: run test unit edge lint analyze bench loadtest install clean deps-build deps-run deps-test deps-lint deps-bench
+.PHONY: run test unit edge lint analyze bench cost loadtest install clean deps-build deps-run deps-test deps-lint deps-bench
 
 deps-build deps-run deps-test deps-lint deps-bench: deps-%:
 	@tools/deps $(if $(filter build,$*),$(BUILD_DEPS))$(if $(filter run,$*),$(RUN_DEPS))$(if $(filter \
@@ -106,10 +106,17 @@ analyze: deps-lint ## clang-tidy and cppcheck over the sources
 bench: deps-bench all $(BUILD)/loadtest/origin ## weir beside nginx and HAProxy, one table
 	@loadtest/bench $(ARGS)
 
+cost: deps-test $(BUILD)/loadtest/script_cost ## Redis CPU of a decision beside that of a bare INCR script
+	@$(BUILD)/loadtest/script_cost
+
 loadtest: deps-run all ## TOOL=k6|wrk SCENARIO=steady|ramp|spike|flood|many: lifts the limits, runs, restores, sums up
 	@loadtest/run --tool "$(or $(TOOL),wrk)" --scenario "$(or $(SCENARIO),steady)" $(ARGS)
 
 $(BUILD)/loadtest/origin: $(BUILD)/loadtest/origin.o
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/loadtest/script_cost: $(BUILD)/loadtest/script_cost.o $(LIB)
+	@$(if $(V),,echo "  LD      $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 install: all ## to DESTDIR and PREFIX, with man pages

@@ -5,8 +5,8 @@
  *
  * A client under a policy is one list of admission times (microseconds of the server's clock, in order,
  * oldest first). The script takes the keys of all policies that apply, and as arguments: a deadline on the
- * server's clock (0: none); n; and for each policy its limit, its window in microseconds and 1 if it is in
- * shadow. It
+ * server's clock, in 16 digits; for each policy its limit and its window in microseconds; and, but for the
+ * usual question (one request under one enforcing policy), n, and a digit a policy: 1 if it is in shadow. It
  * - answers {-1, time} and does nothing when the deadline has passed;
  * - takes as a list's now the server's time, or its last entry if that is later; a last entry more than a
  * window ahead of the server's time (the clock stepped back) discards its list;
@@ -69,7 +69,7 @@ size_t redis_script_question(char *out, const struct redis_question *);
  * The same as arguments of a command with the script's text in it (EVAL), n 0, for `clients show`: argv has
  * REDIS_PEEK_ARGS places, buf has redis_script_room. Returns how many are used.
  */
-#define REDIS_PEEK_ARGS (5 + 4 * POLICY_MAX_APPLIED)
+#define REDIS_PEEK_ARGS (6 + 3 * POLICY_MAX_APPLIED)
 unsigned redis_script_peek_args(struct str *argv, char *buf, const struct redis_question *);
 
 struct redis_answer {

@@ -74,7 +74,7 @@ static void the_largest_question_fits(void **state)
 		assert_int_equal(out[n], '#');
 		struct str argv[REDIS_PEEK_ARGS];
 		memset(out, '#', sizeof(out));
-		assert_int_equal(redis_script_peek_args(argv, out, &q), 5 + 4 * asks);
+		assert_int_equal(redis_script_peek_args(argv, out, &q), 6 + 3 * asks);
 		assert_int_equal(out[room], '#');
 	}
 }
