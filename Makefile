@@ -30,6 +30,7 @@ LIBOBJ  := $(LIBSRC:%.c=$(BUILD)/%.o)
 LIB     := $(BUILD)/libweir.a
 UNITS   := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 UNITBIN := $(UNITS:%=$(BUILD)/tests/unit/%)
+LOADBIN := $(patsubst %.c,$(BUILD)/%,$(wildcard loadtest/*.c))
 BIN     := $(if $(SANITIZE),$(BUILD)/,)
 
 .PHONY: all help
@@ -84,13 +85,13 @@ run: deps-run ## build, start redis, a demo origin and weir on 127.0.0.1:8080, a
 	@tools/demo $(BIN)weir $(BIN)weirctl $(BUILD)/loadtest/origin
 
 test: deps-test ## build and run every test: units in C, then edge tests against the real program
-	@$(MAKE) --no-print-directory -j$(shell nproc) all $(UNITBIN) $(BUILD)/loadtest/origin
+	@$(MAKE) --no-print-directory -j$(shell nproc) all $(UNITBIN) $(LOADBIN)
 	@tools/test $(BUILD) $(if $(SANITIZE),$(BUILD),.)
 
 unit: $(UNITBIN) ## only the unit tests
 	@tools/test --unit $(BUILD) $(if $(SANITIZE),$(BUILD),.)
 
-edge: all $(BUILD)/loadtest/origin ## only the edge tests; ARGS="-k name" picks some
+edge: all $(LOADBIN) ## only the edge tests; ARGS="-k name" picks some
 	@tools/test --edge $(BUILD) $(if $(SANITIZE),$(BUILD),.) $(ARGS)
 
 lint: deps-lint ## format, floors, warnings of gcc and clang as errors
@@ -103,7 +104,7 @@ analyze: deps-lint ## clang-tidy and cppcheck over the sources
 	  --suppress=missingInclude --suppress=varFuncNullUB --suppress=normalCheckLevelMaxBranches $(LIBSRC) $(CTLSRC) $(MAINSRC)
 	@clang-tidy --quiet --warnings-as-errors='*' $(LIBSRC) $(CTLSRC) $(MAINSRC) -- -std=gnu11 -D_GNU_SOURCE -I. -DWEIR_VERSION='"0"' 2>/dev/null
 
-bench: deps-bench all $(BUILD)/loadtest/origin ## weir beside nginx and HAProxy, one table
+bench: deps-bench all $(LOADBIN) ## weir beside nginx and HAProxy, one table
 	@loadtest/bench $(ARGS)
 
 cost: deps-test $(BUILD)/loadtest/script_cost ## Redis CPU of a decision beside that of a bare INCR script
@@ -112,7 +113,7 @@ cost: deps-test $(BUILD)/loadtest/script_cost ## Redis CPU of a decision beside 
 loadtest: deps-run all ## TOOL=k6|wrk SCENARIO=steady|ramp|spike|flood|many: lifts the limits, runs, restores, sums up
 	@loadtest/run --tool "$(or $(TOOL),wrk)" --scenario "$(or $(SCENARIO),steady)" $(ARGS)
 
-$(BUILD)/loadtest/origin: $(BUILD)/loadtest/origin.o
+$(BUILD)/loadtest/%: $(BUILD)/loadtest/%.o
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/loadtest/script_cost: $(BUILD)/loadtest/script_cost.o $(LIB)

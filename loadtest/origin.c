@@ -23,7 +23,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -34,7 +36,7 @@
 #define IN_SIZE 32768
 #define PORTS_MAX 64
 #define EVENTS_MAX 256
-#define FILL_SIZE 65536 /* how much of a long body is made at a time */
+#define PIECE (1 << 20) /* of a long body, sent or dropped at a time */
 
 struct port {
 	int fd;
@@ -52,6 +54,7 @@ struct conn {
 	bool writing;	  /* EPOLLOUT is asked for */
 	bool close_after; /* once the output is out */
 	uint64_t skip;	  /* bytes of a request body still to drop */
+	bool hold;	  /* the answer waits for the end of the request's body */
 	bool chunked;	  /* a chunked body is being dropped */
 	uint64_t fill;	  /* bytes of a long response body still to make */
 	usec_t due;	  /* when WAITING ends */
@@ -76,7 +79,7 @@ static struct port ports[PORTS_MAX];
 static unsigned port_count;
 static struct list serving, waiting, freed; /* each connection is in one of them */
 static volatile sig_atomic_t stopping;
-static char filling[FILL_SIZE];
+static int filling; /* a piece of a long body: it goes out by sendfile, so that making it costs nothing */
 
 /* The answer that the benchmark asks for, ready to be copied: 130 bytes of body. */
 static const char fixed[] =
@@ -151,6 +154,50 @@ static void put_answer(struct conn *c, const struct request *r, const char *stat
 	putf(c, "%s\r\n", extra);
 	if (!is_head(r))
 		put(c, body, strlen(body));
+}
+
+static void watch(struct conn *c, bool writing)
+{
+	if (c->writing == writing)
+		return;
+	struct epoll_event ev = {.events = writing ? EPOLLOUT : EPOLLIN, .data.ptr = c};
+	if (epoll_ctl(poller, EPOLL_CTL_MOD, c->fd, &ev) == 0)
+		c->writing = writing;
+}
+
+static ssize_t send_out(struct conn *c)
+{
+	ssize_t n = send(c->fd, c->out + c->out_at, c->out_n - c->out_at, c->fill ? MSG_MORE : 0);
+	if (n > 0)
+		c->out_at += (size_t)n;
+	return n;
+}
+
+static ssize_t send_fill(struct conn *c)
+{
+	off_t at = 0;
+	ssize_t n = sendfile(c->fd, filling, &at, c->fill < PIECE ? (size_t)c->fill : PIECE);
+	if (n > 0)
+		c->fill -= (uint64_t)n;
+	return n;
+}
+
+/* Writes what there is. False when the connection is to go. */
+static bool flush(struct conn *c)
+{
+	if (c->state == WAITING || (c->hold && (c->skip || c->chunked)))
+		return true;
+	while (c->out_at < c->out_n || c->fill) {
+		ssize_t n = c->out_at < c->out_n ? send_out(c) : send_fill(c);
+		if (n < 0 && errno == EAGAIN) {
+			watch(c, true);
+			return true;
+		}
+		if (n < 0)
+			return false;
+	}
+	watch(c, false);
+	return !(c->close_after && c->skip == 0 && !c->chunked);
 }
 
 /* Answers */
@@ -264,6 +311,12 @@ static void answer_bytes(struct conn *c, const struct request *r)
 	c->fill = is_head(r) ? 0 : n;
 }
 
+static void answer_upload(struct conn *c, const struct request *r)
+{
+	put_answer(c, r, "200 OK", "text/plain", "", "all of it came\n");
+	c->hold = true;
+}
+
 static void answer_status(struct conn *c, const struct request *r)
 {
 	char status[24];
@@ -315,7 +368,7 @@ static const struct route routes[] = {
 	{"/logout", answer_logout},   {"/whoami", answer_whoami},
 	{"/headers", answer_headers}, {"/bytes", answer_bytes},
 	{"/status/", answer_status},  {"/slow", answer_slow},
-	{"/ws", answer_websocket},
+	{"/ws", answer_websocket},    {"/upload", answer_upload},
 };
 
 static void answer(struct conn *c, const struct request *r)
@@ -456,8 +509,12 @@ static ssize_t take_request(struct conn *c, const char *p, size_t n)
 	struct request r = {.head = {p, used}};
 	if (!take_head(c, r.head, &r))
 		return -1;
-	if (r.expect && (c->skip || c->chunked))
+	c->hold = false;
+	if (r.expect && (c->skip || c->chunked)) {
 		putf(c, "HTTP/1.1 100 Continue\r\n\r\n");
+		if (!flush(c))
+			return -1;
+	}
 	answer(c, &r);
 	c->close_after = r.close;
 	return (ssize_t)used;
@@ -556,41 +613,6 @@ static void close_all(struct list *conns)
 		free_conn(list_entry(list_first(conns), struct conn, link));
 }
 
-static void watch(struct conn *c, bool writing)
-{
-	if (c->writing == writing)
-		return;
-	struct epoll_event ev = {.events = writing ? EPOLLOUT : EPOLLIN, .data.ptr = c};
-	if (epoll_ctl(poller, EPOLL_CTL_MOD, c->fd, &ev) == 0)
-		c->writing = writing;
-}
-
-/* Writes what there is. False when the connection is to go. */
-static bool flush(struct conn *c)
-{
-	if (c->state == WAITING)
-		return true;
-	for (;;) {
-		if (c->out_at == c->out_n && c->fill) {
-			size_t n = c->fill < FILL_SIZE ? (size_t)c->fill : FILL_SIZE;
-			put(c, filling, n);
-			c->fill -= n;
-		}
-		if (c->out_at == c->out_n)
-			break;
-		ssize_t n = write(c->fd, c->out + c->out_at, c->out_n - c->out_at);
-		if (n < 0 && errno == EAGAIN) {
-			watch(c, true);
-			return true;
-		}
-		if (n < 0)
-			return false;
-		c->out_at += (size_t)n;
-	}
-	watch(c, false);
-	return !(c->close_after && c->skip == 0 && !c->chunked);
-}
-
 /* Work and output by turns, until neither has anything to do. */
 static void go_on(struct conn *c)
 {
@@ -610,16 +632,21 @@ static void go_on(struct conn *c)
 
 static void on_readable(struct conn *c)
 {
+	bool drop = c->in_n == 0 && c->skip > IN_SIZE; /* unread: a copy of it serves nobody */
 	if (c->in_n == IN_SIZE)
 		return;
-	ssize_t n = read(c->fd, c->in + c->in_n, IN_SIZE - c->in_n);
+	ssize_t n = drop ? recv(c->fd, NULL, c->skip < PIECE ? (size_t)c->skip : PIECE, MSG_TRUNC)
+			 : read(c->fd, c->in + c->in_n, IN_SIZE - c->in_n);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
 		free_conn(c);
 		return;
 	}
-	c->in_n += (size_t)n;
+	if (drop)
+		c->skip -= (uint64_t)n;
+	else
+		c->in_n += (size_t)n;
 	go_on(c);
 }
 
@@ -725,6 +752,17 @@ static void listen_at(const char *address, const char *name, const char *text)
 	epoll_ctl(poller, EPOLL_CTL_ADD, p->fd, &ev);
 }
 
+static void make_filling(void)
+{
+	static char piece[PIECE];
+	memset(piece, 'x', sizeof(piece));
+	filling = memfd_create("filling", MFD_CLOEXEC);
+	if (filling < 0 || write(filling, piece, sizeof(piece)) != PIECE) {
+		perror("origin: no memory for bodies");
+		exit(1);
+	}
+}
+
 static void on_signal(int sig)
 {
 	(void)sig;
@@ -741,7 +779,7 @@ int main(int argc, char **argv)
 	list_init(&serving);
 	list_init(&waiting);
 	list_init(&freed);
-	memset(filling, 'x', sizeof(filling));
+	make_filling();
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);

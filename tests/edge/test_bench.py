@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""What the benchmark is made of: the floor, its own client, and the bench itself on a tiny run."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from weirlib import ROOT, Origin, Proc, free_port, http, run_dir, wait_for
+from weirlib.util import remove_dir
+
+BUILT = os.path.dirname(os.environ.get("WEIR_ORIGIN", os.path.join(ROOT, "build", "loadtest", "origin")))
+ORIGIN, FLOOR, LOAD = (os.path.join(BUILT, name) for name in ("origin", "floor", "load"))
+
+pytestmark = pytest.mark.skipif(not all(os.access(p, os.X_OK) for p in (ORIGIN, FLOOR, LOAD)), reason="not built")
+
+
+def answers(port):
+    try:
+        return http(port, "/bench").status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def floor():
+    """The floor's port; behind it the origin of the load tests."""
+    directory, origin, port = run_dir("floor"), free_port(), free_port()
+    procs = [Proc([ORIGIN, "-p", origin], directory, "origin"), Proc([FLOOR, "-p", port, origin], directory, "floor")]
+    wait_for(lambda: answers(port), 5)
+    yield port
+    trouble = [t for t in (proc.stop() for proc in reversed(procs)) if t]
+    said = "".join(proc.stderr() for proc in procs)
+    remove_dir(directory)
+    assert not trouble and not said and [p.popen.returncode for p in procs] == [0, 0]
+
+
+def load(port, *arguments, code=0):
+    done = subprocess.run([LOAD, *map(str, arguments), str(port)], capture_output=True, text=True, timeout=60,
+                          stdin=subprocess.DEVNULL)
+    assert done.returncode == code, done.stderr + done.stdout
+    return [json.loads(line) for line in done.stdout.splitlines()] if code == 0 else done.stderr
+
+
+def test_floor_relays_what_it_does_not_understand(floor):
+    body = os.urandom(3_000_000)
+    assert http(floor, "/upload", "POST", body=body).text() == "all of it came\n"
+    assert http(floor, "/bytes/3000000").body == b"x" * 3_000_000
+
+
+def test_load_counts_what_it_did(floor):
+    (got,) = load(floor, "-n", 500, "-c", 7, "-a", 10)
+    assert got["requests"] == 500 and got["statuses"] == {"200": 500} and got["errors"] == 0
+    assert got["received"] == 130 * 500
+    times = got["latency_us"]
+    assert 0 < times["p50"] <= times["p90"] <= times["p99"] <= times["p999"] <= times["max"] < 60e6
+
+
+def test_load_names_its_clients_by_turns(closing):
+    origin = closing.add(Origin())
+    load(origin.port, "-n", 6, "-c", 1, "-a", 3, "-H", "X-Other: 1")
+    seen = [r.get("X-Forwarded-For") for r in origin.requests]
+    assert len(seen) == 6 and seen[:3] == seen[3:] and sorted(seen[:3]) == ["198.18.0.%d" % i for i in range(3)]
+
+
+def test_load_moves_large_bodies_both_ways(floor):
+    (down,) = load(floor, "-n", 20, "-c", 3, "-p", "/bytes/1000000")
+    assert down["received"] >= 20_000_000 and down["errors"] == 0
+    (up,) = load(floor, "-n", 20, "-c", 3, "-p", "/upload", "-u", 1500000)
+    assert up["uploaded"] >= 30_000_000 and up["statuses"] == {"200": 20}
+
+
+def test_load_keeps_to_a_rate(floor):
+    (got,) = load(floor, "-n", 100, "-r", 200)
+    assert got["requests"] == 100 and got["seconds"] > 0.45
+
+
+def test_load_opens_idle_connections_and_connections_for_each_request(floor):
+    opened, got = load(floor, "-i", 200, "-n", 100)
+    assert opened == {"idle": 200} and got["requests"] == 100 and got["idle_lost"] == 0
+    (got,) = load(floor, "-1", "-n", 100)
+    assert got["requests"] == 100 and got["errors"] == 0
+
+
+def test_load_says_what_it_cannot_do(floor):
+    assert "usage" in load(floor, "-R", code=2) and "usage" in load(floor, "-s", "-u", 5, code=2)
+    assert "expected a number" in load(0, code=2)
+    assert "failed" in load(free_port(), "-d", 1, code=1)
