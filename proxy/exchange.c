@@ -25,15 +25,16 @@ void exchange_put_id(struct worker *w, char *out)
 	uint64_t a = worker_random(w), b = worker_random(w);
 	a = (a & ~UINT64_C(0xf000)) | 0x4000;		    /* version 4 */
 	b = (b & ~(UINT64_C(3) << 62)) | UINT64_C(1) << 63; /* variant */
-	char *p = fmt_hex(out, a >> 32, 8);
-	*p++ = '-';
-	p = fmt_hex(p, a >> 16, 4);
-	*p++ = '-';
-	p = fmt_hex(p, a, 4);
-	*p++ = '-';
-	p = fmt_hex(p, b >> 48, 4);
-	*p++ = '-';
-	fmt_hex(p, b, 12);
+	char digits[16];
+	fmt_hex8(out, (uint32_t)(a >> 32));
+	fmt_hex8(digits, (uint32_t)a);
+	fmt_hex8(digits + 8, (uint32_t)(b >> 32));
+	fmt_hex8(out + 28, (uint32_t)b);
+	out[8] = out[13] = out[18] = out[23] = '-';
+	memcpy(out + 9, digits, 4);
+	memcpy(out + 14, digits + 4, 4);
+	memcpy(out + 19, digits + 8, 4);
+	memcpy(out + 24, digits + 12, 4);
 }
 
 static size_t bytes_of(const struct worker *w)

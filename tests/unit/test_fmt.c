@@ -101,6 +101,23 @@ static void hex_writes_the_width(void **state)
 	assert_string_equal(got, "34");
 }
 
+static void eight_hex_digits_at_once_are_the_same(void **state)
+{
+	(void)state;
+	uint64_t x = 88172645463325252u;
+	for (uint32_t i = 0; i < 100000; i++) {
+		char got[9] = "~~~~~~~~~", want[9];
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		uint32_t v = i < 256 ? i * 0x01010101u : (uint32_t)x;
+		snprintf(want, sizeof(want), "%08" PRIx32, v);
+		assert_ptr_equal(fmt_hex8(got, v), got + 8);
+		assert_memory_equal(got, want, 8);
+		assert_int_equal(got[8], GUARD);
+	}
+}
+
 static void strings_are_copied_and_none_is_nothing(void **state)
 {
 	char got[8] = "~~~~~~~";
@@ -118,6 +135,7 @@ int main(void)
 		cmocka_unit_test(signed_decimals_reach_both_ends),
 		cmocka_unit_test(padding_writes_the_width),
 		cmocka_unit_test(hex_writes_the_width),
+		cmocka_unit_test(eight_hex_digits_at_once_are_the_same),
 		cmocka_unit_test(strings_are_copied_and_none_is_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
