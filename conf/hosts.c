@@ -103,6 +103,12 @@ static const struct conf_site *find(const struct conf *conf, struct str host,
 	return NULL;
 }
 
+/* The patterns with a star stand in front, "*" before all others. */
+static bool starts_with_star(const struct conf *conf, unsigned i)
+{
+	return i < conf->hosts && conf->host[i].name.p[0] == '*';
+}
+
 /* A request's host that starts with '*' is no name, and must not be found as a pattern. */
 const struct conf_site *conf_site_of(const struct conf *conf, struct str host)
 {
@@ -111,8 +117,10 @@ const struct conf_site *conf_site_of(const struct conf *conf, struct str host)
 	if (host.n && host.p[0] == '*')
 		return find(conf, STR_NONE, compare_wildcard);
 	site = find(conf, host, host_compare);
-	if (site || conf->hosts == 0 || conf->host[0].name.p[0] != '*')
+	if (site || !starts_with_star(conf, 0))
 		return site;
+	if (conf->host[0].name.n == 1 && !starts_with_star(conf, 1)) /* all others go to one site */
+		return conf->host[0].site;
 	for (size_t i = 1; i < host.n && host.p[0] != '['; i++) {
 		if (host.p[i] != '.')
 			continue;

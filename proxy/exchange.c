@@ -244,8 +244,7 @@ static void take_host(struct exchange *x)
 		h.n--;
 	if (h.n > HOST_MAX)
 		h.n = 0;
-	for (size_t i = 0; i < h.n; i++)
-		x->host_text[i] = (char)ascii_lower((unsigned char)h.p[i]);
+	ascii_lower_copy(x->host_text, h.p, h.n);
 	x->host = (struct str){x->host_text, h.n};
 }
 

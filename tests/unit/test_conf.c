@@ -665,6 +665,11 @@ static void test_site_of(void **state)
 	assert_string_equal(site_name(c, "[::1]"), "*");
 	assert_string_equal(site_name(c, ""), "*");
 	conf_free(c);
+	c = load_good(SITES HOST("*") HOST("b.org"));
+	assert_string_equal(site_name(c, "b.org"), "b.org");
+	assert_string_equal(site_name(c, "a.b.org"), "*");
+	assert_string_equal(site_name(c, "*"), "*");
+	conf_free(c);
 }
 
 /* The slow and plain way. */

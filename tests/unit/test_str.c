@@ -38,6 +38,25 @@ static void case_is_blind_for_ascii_letters_alone(void **state)
 	assert_true(str_ieq(STR_NONE, STR_NONE));
 }
 
+/* Every byte at every place of inputs of all lengths, and not a byte behind. */
+static void lower_copies_are_as_byte_by_byte(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n < 40; n++)
+		for (size_t at = 0; at < (n ? n : 1); at++)
+			for (int c = 0; c < 256; c++) {
+				char in[40], got[41];
+				memset(in, c & 1 ? 'Q' : '\xc1', sizeof(in));
+				memset(got, '~', sizeof(got));
+				in[at] = (char)c;
+				ascii_lower_copy(got, in, n);
+				for (size_t i = 0; i < n; i++)
+					assert_int_equal((unsigned char)got[i],
+							 ascii_lower((unsigned char)in[i]));
+				assert_int_equal(got[n], '~');
+			}
+}
+
 static void trim_takes_blanks_and_tabs_alone(void **state)
 {
 	(void)state;
@@ -87,6 +106,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(equality_is_of_length_and_bytes),
 		cmocka_unit_test(case_is_blind_for_ascii_letters_alone),
+		cmocka_unit_test(lower_copies_are_as_byte_by_byte),
 		cmocka_unit_test(trim_takes_blanks_and_tabs_alone),
 		cmocka_unit_test(lists_are_cut_at_commas_and_empty_elements_passed_over),
 		cmocka_unit_test(an_element_is_found_whole_and_in_any_case),
