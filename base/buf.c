@@ -18,38 +18,49 @@
 
 static struct pool {
 	uint32_t size;
+	uint32_t most; /* kept at once */
 	uint32_t kept;
 	uint32_t spare; /* the fewest kept since the last trim */
 	struct block *first;
-} pools[] = {{.size = BLOCK_SMALL}, {.size = BLOCK_MEDIUM}, {.size = BLOCK_LARGE}};
+} pools[] = {
+	{.size = BLOCK_SMALL, .most = POOL_KEEP / BLOCK_SMALL},
+	{.size = BLOCK_MEDIUM, .most = POOL_KEEP / BLOCK_MEDIUM},
+	{.size = BLOCK_LARGE, .most = POOL_KEEP / BLOCK_LARGE},
+};
 
 static size_t used;
 
-static struct pool *pool_of(size_t bytes)
+static inline struct pool *pool_of(size_t bytes)
 {
-	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
-		if (bytes <= pools[i].size)
-			return &pools[i];
-	return NULL;
+	if (bytes <= BLOCK_SMALL)
+		return &pools[0];
+	if (bytes <= BLOCK_MEDIUM)
+		return &pools[1];
+	return bytes <= BLOCK_LARGE ? &pools[2] : NULL;
+}
+
+static __attribute__((noinline)) struct block *allocate(const struct pool *p, size_t bytes)
+{
+	if (p)
+		bytes = p->size;
+	struct block *b = malloc(bytes);
+	if (b)
+		b->cap = (uint32_t)(bytes - sizeof(struct block));
+	return b;
 }
 
 struct block *block_get(size_t want)
 {
-	size_t bytes = want + sizeof(struct block);
-	struct pool *p = pool_of(bytes);
-	struct block *b;
-	if (p && p->first) {
-		b = p->first;
+	struct pool *p = pool_of(want + sizeof(struct block));
+	struct block *b = p ? p->first : NULL;
+	if (b) {
 		p->first = b->next;
 		if (--p->kept < p->spare)
 			p->spare = p->kept;
 	} else {
-		if (p)
-			bytes = p->size;
-		b = malloc(bytes);
+		b = allocate(p, want + sizeof(struct block));
 		if (!b)
 			return NULL;
-		b->cap = (uint32_t)(bytes - sizeof(struct block));
 	}
 	b->next = NULL;
 	b->holders = 1;
@@ -64,7 +75,7 @@ void block_put(struct block *b)
 	size_t bytes = b->cap + sizeof(struct block);
 	struct pool *p = pool_of(bytes);
 	used -= bytes;
-	if (p && bytes == p->size && p->kept < POOL_KEEP / p->size) {
+	if (p && bytes == p->size && p->kept < p->most) {
 		b->next = p->first;
 		p->first = b;
 		p->kept++;
@@ -104,26 +115,34 @@ size_t block_bytes_used(void)
 	return used;
 }
 
-char *buf_room(struct buf *b, size_t want, size_t *room)
+/* Into the front of its own block, or into a larger one. */
+static bool make_room(struct buf *b, size_t want)
 {
 	size_t have = buf_len(b);
-	if (b->block && b->block->cap - b->end >= want)
-		goto found;
-	if (b->block && b->block->holders == 1 && b->block->cap - have >= want) {
+	if (b->block->holders == 1 && b->block->cap - have >= want) {
 		memmove(b->block->data, b->block->data + b->at, have);
 	} else {
 		struct block *grown = block_get(have + want);
 		if (!grown)
-			return NULL;
-		if (b->block) {
-			memcpy(grown->data, b->block->data + b->at, have);
-			block_put(b->block);
-		}
+			return false;
+		memcpy(grown->data, b->block->data + b->at, have);
+		block_put(b->block);
 		b->block = grown;
 	}
 	b->at = 0;
 	b->end = (uint32_t)have;
-found:
+	return true;
+}
+
+char *buf_room(struct buf *b, size_t want, size_t *room)
+{
+	if (!b->block) {
+		b->block = block_get(want);
+		if (!b->block)
+			return NULL;
+	} else if (b->block->cap - b->end < want && !make_room(b, want)) {
+		return NULL;
+	}
 	*room = b->block->cap - b->end;
 	return b->block->data + b->end;
 }
