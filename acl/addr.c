@@ -31,24 +31,41 @@ static bool parse_decimal(struct str s, unsigned limit, unsigned *out)
 	return v <= limit;
 }
 
+/* The digit at p, or a number above 9. */
+static inline unsigned digit_at(const char *p, const char *end)
+{
+	return p < end ? (unsigned char)(*p - '0') : 10;
+}
+
+/* A number up to 255 without leading zeros: what follows it, or NULL. */
+static inline const char *parse_byte(const char *p, const char *end, uint8_t *out)
+{
+	unsigned v = digit_at(p++, end), next;
+	if (v > 9)
+		return NULL;
+	if (v && (next = digit_at(p, end)) <= 9) {
+		v = v * 10 + next;
+		p++;
+		if ((next = digit_at(p, end)) <= 9) {
+			v = v * 10 + next;
+			p++;
+		}
+	}
+	*out = (uint8_t)v;
+	return v <= 255 ? p : NULL;
+}
+
 static bool parse_v4(struct str s, uint8_t out[4])
 {
+	const char *p = s.p, *end = s.p + s.n;
 	if (s.n < 7 || s.n > 15)
 		return false;
-	const char *end = s.p + s.n;
-	for (unsigned i = 0; i < 4; i++) {
-		unsigned v = 0;
-		const char *from = s.p;
-		while (s.p < end && (unsigned char)(*s.p - '0') < 10 && s.p - from < 4)
-			v = v * 10 + (unsigned)(*s.p++ - '0');
-		size_t digits = (size_t)(s.p - from);
-		if (digits == 0 || v > 255 || (digits > 1 && *from == '0'))
-			return false;
-		out[i] = (uint8_t)v;
-		if (i < 3 ? s.p == end || *s.p++ != '.' : s.p != end)
+	for (unsigned i = 0; i < 3; i++) {
+		p = parse_byte(p, end, &out[i]);
+		if (!p || p == end || *p++ != '.')
 			return false;
 	}
-	return true;
+	return parse_byte(p, end, &out[3]) == end;
 }
 
 /* One group of up to four hexadecimal digits; answers how many, 0 for none or too many. */
@@ -169,9 +186,12 @@ bool addr_parse_hop(struct str s, struct addr *out, uint16_t *port)
 {
 	struct addr a;
 	uint16_t found = 0;
+	uint8_t alone[4]; /* the usual case: an IPv4 address */
 	if (s.n == 0)
 		return false;
-	if (s.p[0] == '[') {
+	if (parse_v4(s, alone)) {
+		a = addr_v4(alone[0], alone[1], alone[2], alone[3]);
+	} else if (s.p[0] == '[') {
 		if (!parse_bracketed(s, &a, &found))
 			return false;
 	} else {
@@ -230,16 +250,6 @@ static char *format_byte(char *p, unsigned v)
 	return p;
 }
 
-static char *format_v4(char *p, const uint8_t b[4])
-{
-	for (unsigned i = 0; i < 4; i++) {
-		if (i)
-			*p++ = '.';
-		p = format_byte(p, b[i]);
-	}
-	return p;
-}
-
 static char *format_group(char *p, unsigned v)
 {
 	unsigned width = 1 + (v > 0xf) + (v > 0xff) + (v > 0xfff);
@@ -282,7 +292,7 @@ static char *format_v6(char *p, const uint8_t b[16])
 
 size_t addr_format(char *out, const struct addr *a)
 {
-	char *p = addr_is_v4(a) ? format_v4(out, a->b + 12) : format_v6(out, a->b);
+	char *p = addr_is_v4(a) ? fmt_dotted(out, a->b + 12) : format_v6(out, a->b);
 	*p = '\0';
 	return (size_t)(p - out);
 }

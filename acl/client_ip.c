@@ -210,12 +210,15 @@ static bool walk_left(struct walk *w, struct str *element)
 	}
 }
 
-static bool is_trusted(const struct client_source *src, const struct addr *a)
+static bool is_trusted(const struct client_source *src, const struct netmask *nets)
 {
-	return src->trusted >= 0 && netmask_has(netset_lookup(src->nets, a), src->trusted);
+	return src->trusted >= 0 && netmask_has(nets, src->trusted);
 }
 
-/* Gathers trusted hops; true when another address stands left of them, which *client then is. */
+/*
+ * Gathers trusted hops; true when another address stands left of them, which *client then is. out->nets hold
+ * the address that was read last.
+ */
 static bool pass_trusted(const struct client_source *src, const struct list_header *header,
 			 const struct client_values *values, struct client_ip *out, struct addr *client)
 {
@@ -225,7 +228,8 @@ static bool pass_trusted(const struct client_source *src, const struct list_head
 		struct addr a;
 		if (!header->read(element, &a))
 			return false;
-		if (!is_trusted(src, &a)) {
+		out->nets = netset_lookup(src->nets, &a);
+		if (!is_trusted(src, out->nets)) {
 			*client = a;
 			return true;
 		}
@@ -291,6 +295,7 @@ static bool find_single(const struct client_source *src, const struct client_hea
 	if (out->hops_n && addr_eq(&out->hops[out->hops_n - 1], &client))
 		out->hops_n--;
 	out->addr = client;
+	out->nets = netset_lookup(src->nets, &client);
 	out->kind = CLIENT_FORWARDED;
 	return true;
 }
@@ -311,15 +316,17 @@ enum client_header client_header_of(struct str name)
 	return CLIENT_HEADER_ADDRESS;
 }
 
-void client_ip_find(const struct client_source *src, const struct addr *peer,
+void client_ip_find(const struct client_source *src, const struct addr *peer, const struct netmask *peer_nets,
 		    const struct client_heard *heard, struct client_ip *out)
 {
 	out->kind = CLIENT_PEER;
 	out->hops_n = 0;
 	out->addr = peer ? *peer : (struct addr){{0}};
-	if (peer && !is_trusted(src, peer))
+	out->nets = peer_nets;
+	if (peer && !is_trusted(src, peer_nets))
 		return;
 	out->kind = CLIENT_NOBODY;
+	out->nets = NULL;
 	if (src->header == CLIENT_HEADER_FORWARDED)
 		find_in_list(src, &forwarded_header, &heard->forwarded, out);
 	else if (src->header == CLIENT_HEADER_XFF || !find_single(src, heard, out))

@@ -65,6 +65,7 @@ struct client_ip {
 	enum client_kind kind;
 	unsigned hops_n;
 	struct addr addr;
+	const struct netmask *nets; /* the lists that hold addr; NULL for nobody */
 	struct addr
 		hops[CLIENT_IP_HOPS]; /* trusted hops between client and peer, the peer's neighbour first */
 };
@@ -74,10 +75,11 @@ enum client_header client_header_of(struct str name);
 
 /*
  * `peer` is NULL for a unix socket. Whoever may open that is trusted by the socket's file mode; it has no
- * address of its own, and addr is all zeros when it names nobody.
+ * address of its own, and addr is all zeros when it names nobody. `peer_nets` are the lists that hold the
+ * peer (of no meaning for a unix socket): they are looked up once a connection, not with every request.
  */
-void client_ip_find(const struct client_source *, const struct addr *peer, const struct client_heard *,
-		    struct client_ip *out);
+void client_ip_find(const struct client_source *, const struct addr *peer, const struct netmask *peer_nets,
+		    const struct client_heard *, struct client_ip *out);
 
 /*
  * The X-Forwarded-For to send to the origin: the client, the trusted hops after it, then the peer unless it

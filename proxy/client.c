@@ -188,18 +188,24 @@ static void read_head(struct client *c)
 		client_close(c, c->state == CLIENT_HEAD ? END_ABORTED : END_CLIENT_CLOSED);
 }
 
+/* --- who speaks --- */
+
+static void take_peer(struct client *c, const struct addr *peer)
+{
+	const struct conf *conf = c->worker->conf;
+	c->peer = *peer;
+	c->peer_known = true;
+	c->peer_nets = netset_lookup(conf->nets, peer);
+	c->peer_trusted = conf->client_ip.trusted >= 0 && netmask_has(c->peer_nets, conf->client_ip.trusted);
+}
+
 /* --- the PROXY protocol --- */
 
 static void take_preface(struct client *c, const struct proxy_info *info, size_t used)
 {
-	const struct conf *conf = c->worker->conf;
 	buf_consume(&c->in, used);
-	if (info->named) {
-		c->peer = info->src;
-		c->peer_known = true;
-		c->peer_trusted = conf->client_ip.trusted >= 0 &&
-				  netmask_has(netset_lookup(conf->nets, &c->peer), conf->client_ip.trusted);
-	}
+	if (info->named)
+		take_peer(c, &info->src);
 	set_state(c, CLIENT_IDLE);
 	timeout_arm(&c->worker->idle, &c->timeout);
 	read_head(c);
@@ -355,15 +361,10 @@ bool client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy
 	c->ends_for = END_NOT_KEPT;
 	timeout_init(&c->timeout, on_timeout);
 	task_init(&c->again, on_again);
-	if (peer) {
-		const struct conf *conf = w->conf;
-		c->peer = *peer;
-		c->peer_known = true;
-		c->peer_trusted = conf->client_ip.trusted >= 0 &&
-				  netmask_has(netset_lookup(conf->nets, peer), conf->client_ip.trusted);
-	} else {
+	if (peer)
+		take_peer(c, peer);
+	else
 		c->peer_trusted = true; /* whoever may open the socket's file */
-	}
 	if (!stream_open(&c->stream, &w->loop, fd, on_ready)) {
 		free(c);
 		return false;

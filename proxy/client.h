@@ -56,10 +56,11 @@ struct client {
 	struct worker *worker;
 	enum client_state state;
 	bool peer_trusted;
-	bool peer_known;  /* an address; false for unix sockets */
-	bool secure;	  /* TLS */
-	bool served;	  /* a request before this one */
-	struct addr peer; /* who spoke to us; with PROXY protocol, whom its header names */
+	bool peer_known;		 /* an address; false for unix sockets */
+	bool secure;			 /* TLS */
+	bool served;			 /* a request before this one */
+	struct addr peer;		 /* who spoke to us; with PROXY protocol, whom its header names */
+	const struct netmask *peer_nets; /* the lists that hold it */
 	struct buf in, out;
 	struct exchange *x; /* in HEAD and BUSY */
 	struct timeout timeout;

@@ -65,6 +65,7 @@ struct exchange *exchange_begin(struct client *c)
 	x->stats = &w->site[w->conf->sites];
 	x->keep = true;
 	x->who.kind = CLIENT_NOBODY;
+	x->who.nets = NULL;
 	x->who.hops_n = 0;
 	x->req_body.total = x->resp_body.total = 0;
 	x->req_body.done = true;
@@ -177,6 +178,7 @@ static void find_client(struct exchange *x)
 	if (!cl->peer_trusted) {
 		x->who.kind = CLIENT_PEER;
 		x->who.addr = cl->peer;
+		x->who.nets = cl->peer_nets;
 		return;
 	}
 	struct client_source source = {
@@ -192,14 +194,12 @@ static void find_client(struct exchange *x)
 		heard.address = values_named(x, c->header_name, one);
 		heard.only_with = values_named(x, c->only_with_name, secret);
 	}
-	client_ip_find(&source, cl->peer_known ? &cl->peer : NULL, &heard, &x->who);
+	client_ip_find(&source, cl->peer_known ? &cl->peer : NULL, cl->peer_nets, &heard, &x->who);
 }
 
 static enum step stage_identify(struct exchange *x)
 {
 	find_client(x);
-	if (x->who.kind != CLIENT_NOBODY)
-		x->nets = netset_lookup(x->worker->conf->nets, &x->who.addr);
 	return STEP_NEXT;
 }
 
@@ -273,7 +273,7 @@ static enum step forbid(struct exchange *x, enum refusal why)
 static enum step stage_authorize(struct exchange *x)
 {
 	struct decision d;
-	decide(x->worker->conf, x->site, x->nets, h1_text(x->base, x->req.path), &d);
+	decide(x->worker->conf, x->site, x->who.nets, h1_text(x->base, x->req.path), &d);
 	switch (d.kind) {
 	case DECISION_PASS:
 		break;

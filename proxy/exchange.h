@@ -50,7 +50,6 @@ struct exchange {
 	struct str host;	      /* in host_text: lower case, no port, no trailing dot */
 	const struct conf_site *site; /* NULL: none yet, or none serves this host */
 	struct site_state *stats;     /* of the site, or of "no site" */
-	const struct netmask *nets;   /* that hold the client; NULL for nobody */
 	enum verdict_word verdict;
 	enum lift_effect lift;
 	bool ticket_sent;

@@ -111,21 +111,12 @@ const char redis_script_text[] =
 
 /* Keys */
 
-static char *dotted(char *out, const uint8_t *b)
-{
-	for (int i = 0; i < 4; i++) {
-		out = fmt_u64(out, b[i]);
-		*out++ = '.';
-	}
-	return out - 1;
-}
-
 size_t redis_script_client(char *out, const struct client_id *c)
 {
 	static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
 	unsigned bytes = 16;
 	if (memcmp(c->b, v4, sizeof(v4)) == 0)
-		return (size_t)(dotted(out, c->b + 12) - out);
+		return (size_t)(fmt_dotted(out, c->b + 12) - out);
 	if (memcmp(c->b + 8, "\0\0\0\0\0\0\0", 8) == 0)
 		bytes = 8;
 	for (unsigned i = 0; i < bytes; i++)

@@ -58,7 +58,8 @@ static const char *found(const struct client_source *src, const char *peer, cons
 	char ip[ADDR_TEXT], *xff = malloc(CLIENT_IP_XFF_MAX);
 
 	memset(&c, 0xaa, sizeof(c));
-	client_ip_find(src, peer ? &p : NULL, heard, &c);
+	client_ip_find(src, peer ? &p : NULL, netset_lookup(nets, &p), heard, &c);
+	assert_ptr_equal(c.nets, c.kind == CLIENT_NOBODY ? NULL : netset_lookup(nets, &c.addr));
 	addr_format(ip, &c.addr);
 	size_t n = client_ip_xff(xff, &c, peer ? &p : NULL);
 	assert_true(n < CLIENT_IP_XFF_MAX);
@@ -211,7 +212,7 @@ static void test_only_the_last_31_entries(void **state)
 		struct str v = {text, long_list(text, n)};
 		struct client_heard heard = {.xff = {&v, 1}};
 		struct client_ip c;
-		client_ip_find(&src, &peer, &heard, &c);
+		client_ip_find(&src, &peer, netset_lookup(nets, &peer), &heard, &c);
 		struct addr wanted = n <= 31 ? addr("1.2.3.4") : addr_v4(10, 0, 1, (uint8_t)(n - 31));
 		assert_int_equal(c.kind, CLIENT_FORWARDED);
 		assert_true(addr_eq(&c.addr, &wanted));

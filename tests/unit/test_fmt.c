@@ -118,6 +118,21 @@ static void eight_hex_digits_at_once_are_the_same(void **state)
 	}
 }
 
+static void dotted_quads_are_as_printf_writes_them(void **state)
+{
+	(void)state;
+	for (unsigned v = 0; v < 256 * 4; v++) {
+		uint8_t b[4] = {1, 22, 133, 0};
+		char got[FMT_DOTTED_ROOM + 1], want[16];
+		b[v / 256] = (uint8_t)v;
+		got[FMT_DOTTED_ROOM] = GUARD;
+		int n = snprintf(want, sizeof(want), "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
+		assert_int_equal(fmt_dotted(got, b) - got, n);
+		assert_memory_equal(got, want, n);
+		assert_int_equal(got[FMT_DOTTED_ROOM], GUARD);
+	}
+}
+
 static void strings_are_copied_and_none_is_nothing(void **state)
 {
 	char got[8] = "~~~~~~~";
@@ -136,6 +151,7 @@ int main(void)
 		cmocka_unit_test(padding_writes_the_width),
 		cmocka_unit_test(hex_writes_the_width),
 		cmocka_unit_test(eight_hex_digits_at_once_are_the_same),
+		cmocka_unit_test(dotted_quads_are_as_printf_writes_them),
 		cmocka_unit_test(strings_are_copied_and_none_is_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
