@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/metric.h"
 #include "base/ring.h"
 #include "base/str.h"
 
@@ -91,9 +92,11 @@ void log_msg(enum log_level level, const char *fmt, ...)
 		(void)ignored;
 		return;
 	}
-	char *room = ring_reserve();
+	char *room = ring_reserve(RING_OWN);
 	if (room)
 		ring_commit(RING_OWN, lay_out(room, RING_LINE, level, msg));
+	else
+		metric_add(metric_series(METRIC_LOG_DROPPED, ring_label(RING_OWN)), 1);
 }
 
 bool log_limit_pass(struct log_limit *l, usec_t now, usec_t every, unsigned *missed)

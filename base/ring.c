@@ -9,7 +9,7 @@
 
 #include "base/board.h"
 
-/* A record is its header and the line, rounded up to 8 bytes. It never wraps: a header with no kind skips to
+/* A record is its header and the line, rounded up to 8 bytes. It never wraps: one that is no line skips to
  * the end. */
 #define HEADER 8
 #define PAD(n) (((n) + 7u) & ~(size_t)7)
@@ -28,15 +28,25 @@ struct rings {
 };
 
 struct header {
-	uint32_t len, kind;
+	uint32_t len, is_line;
 };
 
-static struct rings *all;
-static struct ring *own;
+static struct rings *all; /* RING_KINDS of them */
+static unsigned own;
+static bool joined;
+
+const char *ring_label(enum ring_kind kind)
+{
+	static const char *const labels[RING_KINDS] = {
+		[RING_ACCESS] = "log=\"access\"",
+		[RING_OWN] = "log=\"own\"",
+	};
+	return labels[kind];
+}
 
 size_t ring_bytes(void)
 {
-	return sizeof(struct rings);
+	return RING_KINDS * sizeof(struct rings);
 }
 
 void ring_attach(void *section)
@@ -46,12 +56,13 @@ void ring_attach(void *section)
 
 void ring_join(unsigned slot)
 {
-	own = &all->ring[slot];
+	own = slot;
+	joined = true;
 }
 
 bool ring_joined(void)
 {
-	return own != NULL;
+	return joined;
 }
 
 static struct header *header_at(struct ring *r, uint64_t pos)
@@ -59,21 +70,22 @@ static struct header *header_at(struct ring *r, uint64_t pos)
 	return (struct header *)(void *)(r->data + pos % RING_BYTES);
 }
 
-char *ring_reserve(void)
+char *ring_reserve(enum ring_kind kind)
 {
 	const uint64_t want = HEADER + PAD(RING_LINE);
-	uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
-	uint64_t tail = atomic_load_explicit(&own->tail, memory_order_acquire);
+	struct ring *r = &all[kind].ring[own];
+	uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+	uint64_t tail = atomic_load_explicit(&r->tail, memory_order_acquire);
 	uint64_t to_end = RING_BYTES - head % RING_BYTES;
 	uint64_t skip = to_end < want ? to_end : 0;
 	if (head + skip + want - tail > RING_BYTES)
 		return NULL;
 	if (skip) {
-		*header_at(own, head) = (struct header){(uint32_t)(skip - HEADER), 0};
+		*header_at(r, head) = (struct header){(uint32_t)(skip - HEADER), 0};
 		head += skip;
-		atomic_store_explicit(&own->head, head, memory_order_release);
+		atomic_store_explicit(&r->head, head, memory_order_release);
 	}
-	return (char *)header_at(own, head) + HEADER;
+	return (char *)header_at(r, head) + HEADER;
 }
 
 static long futex(_Atomic uint32_t *at, int op, uint32_t val, const struct timespec *ts)
@@ -83,12 +95,14 @@ static long futex(_Atomic uint32_t *at, int op, uint32_t val, const struct times
 
 void ring_commit(enum ring_kind kind, size_t n)
 {
-	uint64_t head = atomic_load_explicit(&own->head, memory_order_relaxed);
-	*header_at(own, head) = (struct header){(uint32_t)n, kind};
-	atomic_store_explicit(&own->head, head + HEADER + PAD(n), memory_order_seq_cst);
-	if (atomic_load_explicit(&all->sleeping, memory_order_seq_cst)) {
-		atomic_store(&all->sleeping, 0);
-		futex(&all->sleeping, FUTEX_WAKE, 1, NULL);
+	struct rings *of_kind = &all[kind];
+	struct ring *r = &of_kind->ring[own];
+	uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+	*header_at(r, head) = (struct header){(uint32_t)n, 1};
+	atomic_store_explicit(&r->head, head + HEADER + PAD(n), memory_order_seq_cst);
+	if (atomic_load_explicit(&of_kind->sleeping, memory_order_seq_cst)) {
+		atomic_store(&of_kind->sleeping, 0);
+		futex(&of_kind->sleeping, FUTEX_WAKE, 1, NULL);
 	}
 }
 
@@ -106,9 +120,9 @@ static bool sound(uint64_t tail, uint64_t head, uint32_t len)
 	       n <= RING_BYTES - tail % RING_BYTES;
 }
 
-const char *ring_peek(unsigned slot, enum ring_kind *kind, size_t *n)
+const char *ring_peek(enum ring_kind kind, unsigned slot, size_t *n)
 {
-	struct ring *r = &all->ring[slot];
+	struct ring *r = &all[kind].ring[slot];
 	for (;;) {
 		uint64_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
 		uint64_t head = atomic_load_explicit(&r->head, memory_order_acquire);
@@ -119,8 +133,7 @@ const char *ring_peek(unsigned slot, enum ring_kind *kind, size_t *n)
 			atomic_store(&r->tail, head & ~(uint64_t)7);
 			return NULL;
 		}
-		if (h->kind) {
-			*kind = (enum ring_kind)h->kind;
+		if (h->is_line) {
 			*n = h->len;
 			return (const char *)h + HEADER;
 		}
@@ -128,16 +141,16 @@ const char *ring_peek(unsigned slot, enum ring_kind *kind, size_t *n)
 	}
 }
 
-void ring_release(unsigned slot)
+void ring_release(enum ring_kind kind, unsigned slot)
 {
-	struct ring *r = &all->ring[slot];
+	struct ring *r = &all[kind].ring[slot];
 	skip_record(r, header_at(r, atomic_load_explicit(&r->tail, memory_order_relaxed)));
 }
 
-static bool any_line(void)
+static bool any_line(struct rings *of_kind)
 {
 	for (unsigned i = 0; i < PROC_MAX; i++) {
-		struct ring *r = &all->ring[i];
+		struct ring *r = &of_kind->ring[i];
 		if (atomic_load_explicit(&board()->proc[i].kind, memory_order_relaxed) == PROC_NONE)
 			continue;
 		if (atomic_load(&r->head) != atomic_load(&r->tail))
@@ -146,11 +159,12 @@ static bool any_line(void)
 	return false;
 }
 
-void ring_sleep(unsigned ms)
+void ring_sleep(enum ring_kind kind, unsigned ms)
 {
+	struct rings *of_kind = &all[kind];
 	struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
-	atomic_store(&all->sleeping, 1);
-	if (!any_line())
-		futex(&all->sleeping, FUTEX_WAIT, 1, &ts);
-	atomic_store(&all->sleeping, 0);
+	atomic_store(&of_kind->sleeping, 1);
+	if (!any_line(of_kind))
+		futex(&of_kind->sleeping, FUTEX_WAIT, 1, &ts);
+	atomic_store(&of_kind->sleeping, 0);
 }

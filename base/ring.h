@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Log lines on their way from every process to the one writer thread in control. Each process slot has a ring
- * of its own in shared memory with one producer and one reader, so there is no lock that a crash could leave
- * held. A line that finds no room is dropped and counted by the caller; nothing here ever waits.
+ * Log lines on their way from every process to the writer threads in control, one a kind of log. Each process
+ * slot has a ring of its own for each kind in shared memory, with one producer and one reader, so there is no
+ * lock that a crash could leave held, and a log that nobody takes fills its own rings only. A line that finds
+ * no room is dropped and counted by the caller; nothing here ever waits, but ring_sleep.
  */
 #ifndef WEIR_BASE_RING_H
 #define WEIR_BASE_RING_H
@@ -11,10 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RING_BYTES (512u << 10) /* a process */
+#define RING_BYTES (512u << 10) /* a process and kind */
 #define RING_LINE 16384		/* longest line, its newline included */
 
-enum ring_kind { RING_ACCESS = 1, RING_OWN = 2 };
+enum ring_kind { RING_ACCESS, RING_OWN, RING_KINDS };
+
+/* The label of the kind in metrics: log="access", log="own". */
+const char *ring_label(enum ring_kind);
 
 size_t ring_bytes(void);
 void ring_attach(void *section);
@@ -23,14 +27,14 @@ void ring_attach(void *section);
  * sends the first n. */
 void ring_join(unsigned slot);
 bool ring_joined(void);
-char *ring_reserve(void);
+char *ring_reserve(enum ring_kind);
 void ring_commit(enum ring_kind, size_t n);
 
 /* For the reader: the next line of that slot, NULL when there is none; ring_release lets its room go. */
-const char *ring_peek(unsigned slot, enum ring_kind *, size_t *n);
-void ring_release(unsigned slot);
+const char *ring_peek(enum ring_kind, unsigned slot, size_t *n);
+void ring_release(enum ring_kind, unsigned slot);
 
-/* The reader sleeps until a line comes or `ms` are over. */
-void ring_sleep(unsigned ms);
+/* The reader of that kind sleeps until a line comes or `ms` are over. */
+void ring_sleep(enum ring_kind, unsigned ms);
 
 #endif

@@ -23,24 +23,28 @@
 
 struct sink {
 	const char *name;
-	int fd;	   /* LOG_WRITER_NOWHERE: lines go nowhere */
-	bool torn; /* the last write left half a line behind */
+	enum ring_kind kind;
+	pthread_t thread;
+	bool running;
+	const atomic_bool *stop;
+	bool used[PROC_MAX]; /* slots that ever had a process; pages of the others stay untouched */
+	_Atomic int next_fd; /* the next log, NO_FD when there is none */
+	int fd;		     /* LOG_WRITER_NOWHERE: lines go nowhere */
+	bool torn;	     /* the last write left half a line behind */
 	size_t n;
 	unsigned lines;
 	char batch[BATCH];
 	_Atomic int failing;   /* errno of the last write, 0 when it went well */
 	_Atomic uint64_t lost; /* lines, ever */
-	int told;	       /* main thread: the errno that was reported */
-	uint64_t lost_told;
+	/* main thread: */
+	series_t dropped;
+	int told; /* the errno that was reported */
+	uint64_t lost_told, lost_counted;
 };
 
 struct log_writer {
-	pthread_t thread;
-	struct sink access, own;
-	_Atomic int next_fd; /* the next access log, NO_FD when there is none */
+	struct sink sink[RING_KINDS];
 	atomic_bool stop;
-	series_t dropped;
-	bool used[PROC_MAX]; /* slots that ever had a process; pages of the others stay untouched */
 };
 
 static void close_sink_fd(int fd)
@@ -49,21 +53,23 @@ static void close_sink_fd(int fd)
 		close(fd);
 }
 
-static bool wait_writable(int fd)
+/* False: nobody will wait for this descriptor any more, as there is a next one. */
+static bool wait_writable(const struct sink *s)
 {
-	struct pollfd p = {.fd = fd, .events = POLLOUT};
-	return poll(&p, 1, -1) >= 0 || errno == EINTR;
+	struct pollfd p = {.fd = s->fd, .events = POLLOUT};
+	poll(&p, 1, IDLE_MS);
+	return atomic_load(&s->next_fd) == NO_FD;
 }
 
 /* Writes all, however long it takes. 0 or errno; *done says how many bytes were written. */
-static int write_all(int fd, const char *p, size_t n, size_t *done)
+static int write_all(const struct sink *s, const char *p, size_t n, size_t *done)
 {
 	*done = 0;
 	while (*done < n) {
-		ssize_t w = write(fd, p + *done, n - *done);
+		ssize_t w = write(s->fd, p + *done, n - *done);
 		if (w >= 0)
 			*done += (size_t)w;
-		else if ((errno != EAGAIN || !wait_writable(fd)) && errno != EINTR)
+		else if (errno != EINTR && (errno != EAGAIN || !wait_writable(s)))
 			return errno;
 	}
 	return 0;
@@ -77,102 +83,121 @@ static unsigned lines_in(const char *p, size_t n)
 	return lines;
 }
 
-static void flush(struct log_writer *w, struct sink *s)
+static void flush(struct sink *s)
 {
 	size_t done;
 	if (s->n == 0)
 		return;
-	if (s->torn && write_all(s->fd, "\n", 1, &done) == 0)
+	if (s->torn && write_all(s, "\n", 1, &done) == 0)
 		s->torn = false;
-	int err = write_all(s->fd, s->batch, s->n, &done);
+	int err = write_all(s, s->batch, s->n, &done);
 	if (err) {
-		unsigned lost = s->lines - lines_in(s->batch, done);
 		if (done)
 			s->torn = s->batch[done - 1] != '\n';
-		atomic_fetch_add(&s->lost, lost);
-		metric_add(w->dropped, lost);
+		atomic_fetch_add(&s->lost, s->lines - lines_in(s->batch, done));
 	}
 	atomic_store(&s->failing, err);
 	s->n = s->lines = 0;
 }
 
-static void take_line(struct log_writer *w, struct sink *s, const char *line, size_t n)
+static void take_line(struct sink *s, const char *line, size_t n)
 {
 	if (s->fd == LOG_WRITER_NOWHERE || n > BATCH)
 		return;
 	if (s->n + n > BATCH)
-		flush(w, s);
+		flush(s);
 	memcpy(s->batch + s->n, line, n);
 	s->n += n;
 	s->lines++;
 }
 
-static bool drain_slot(struct log_writer *w, unsigned slot)
+static bool drain_slot(struct sink *s, unsigned slot)
 {
-	enum ring_kind kind;
 	const char *line;
 	size_t n;
 	unsigned count = 0;
-	while (count < LINES_A_TURN && (line = ring_peek(slot, &kind, &n)) != NULL) {
-		take_line(w, kind == RING_ACCESS ? &w->access : &w->own, line, n);
-		ring_release(slot);
+	while (count < LINES_A_TURN && (line = ring_peek(s->kind, slot, &n)) != NULL) {
+		take_line(s, line, n);
+		ring_release(s->kind, slot);
 		count++;
 	}
 	return count > 0;
 }
 
 /* A slot that was freed may hold its last lines still. */
-static bool drain_all(struct log_writer *w)
+static bool drain_all(struct sink *s)
 {
 	bool any = false;
 	for (unsigned i = 0; i < PROC_MAX; i++) {
 		if (atomic_load_explicit(&board()->proc[i].kind, memory_order_relaxed) != PROC_NONE)
-			w->used[i] = true;
-		if (w->used[i] && drain_slot(w, i))
+			s->used[i] = true;
+		if (s->used[i] && drain_slot(s, i))
 			any = true;
 	}
-	flush(w, &w->access);
-	flush(w, &w->own);
+	flush(s);
 	return any;
 }
 
-static void take_next_fd(struct log_writer *w)
+static void take_next_fd(struct sink *s)
 {
-	int fd = atomic_exchange(&w->next_fd, NO_FD);
+	int fd = atomic_exchange(&s->next_fd, NO_FD);
 	if (fd == NO_FD)
 		return;
-	close_sink_fd(w->access.fd);
-	w->access.fd = fd;
-	w->access.torn = false;
-	atomic_store(&w->access.failing, 0);
+	close_sink_fd(s->fd);
+	s->fd = fd;
+	s->torn = false;
+	atomic_store(&s->failing, 0);
 }
 
 static void *run(void *arg)
 {
-	struct log_writer *w = arg;
+	struct sink *s = arg;
 	for (;;) {
-		bool last = atomic_load(&w->stop); /* what was logged before the stop is written after it */
-		take_next_fd(w);
-		if (drain_all(w)) {
+		bool last = atomic_load(s->stop); /* what was logged before the stop is written after it */
+		take_next_fd(s);
+		if (drain_all(s)) {
 			if (!last)
 				poll(NULL, 0, BUSY_MS);
 			continue;
 		}
 		if (last)
 			return NULL;
-		ring_sleep(IDLE_MS);
+		ring_sleep(s->kind, IDLE_MS);
 	}
 }
 
-static bool spawn(struct log_writer *w)
+static bool spawn(struct sink *s)
 {
 	sigset_t all, before;
 	sigfillset(&all); /* signals are the main thread's */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int err = pthread_create(&w->thread, NULL, run, w);
+	int err = pthread_create(&s->thread, NULL, run, s);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	errno = err;
-	return err == 0;
+	return s->running = err == 0;
+}
+
+static void open_sink(struct log_writer *w, enum ring_kind kind, const char *name, int fd)
+{
+	struct sink *s = &w->sink[kind];
+	s->name = name;
+	s->kind = kind;
+	s->stop = &w->stop;
+	s->fd = fd;
+	s->dropped = metric_series(METRIC_LOG_DROPPED, ring_label(kind));
+	atomic_init(&s->next_fd, NO_FD);
+}
+
+/* False: it did not end in time. */
+static bool end_sink(struct sink *s, const struct timespec *until)
+{
+	if (s->running && pthread_timedjoin_np(s->thread, NULL, until) != 0)
+		return false;
+	int unused = atomic_load(&s->next_fd);
+	if (unused != NO_FD)
+		close_sink_fd(unused);
+	close_sink_fd(s->fd);
+	return true;
 }
 
 struct log_writer *log_writer_start(int access_fd, int own_fd)
@@ -180,21 +205,19 @@ struct log_writer *log_writer_start(int access_fd, int own_fd)
 	struct log_writer *w = calloc(1, sizeof(*w));
 	if (!w)
 		return NULL;
-	w->access.name = "access log";
-	w->access.fd = access_fd;
-	w->own.name = "log";
-	w->own.fd = own_fd;
-	atomic_init(&w->next_fd, NO_FD);
-	w->dropped = metric_series(METRIC_LOG_DROPPED, "");
-	if (spawn(w))
+	open_sink(w, RING_ACCESS, "access log", access_fd);
+	open_sink(w, RING_OWN, "log", own_fd);
+	if (spawn(&w->sink[RING_ACCESS]) && spawn(&w->sink[RING_OWN]))
 		return w;
-	free(w);
+	int saved = errno;
+	log_writer_stop(w, USEC_PER_SEC);
+	errno = saved;
 	return NULL;
 }
 
 void log_writer_swap(struct log_writer *w, int access_fd)
 {
-	int unused = atomic_exchange(&w->next_fd, access_fd);
+	int unused = atomic_exchange(&w->sink[RING_ACCESS].next_fd, access_fd);
 	if (unused != NO_FD)
 		close_sink_fd(unused);
 }
@@ -203,6 +226,8 @@ static void report(struct sink *s)
 {
 	int err = atomic_load(&s->failing);
 	uint64_t lost = atomic_load(&s->lost);
+	metric_add(s->dropped, lost - s->lost_counted);
+	s->lost_counted = lost;
 	if (err && err != s->told)
 		log_error("%s: a write failed: %s; lines are lost until it goes again", s->name,
 			  strerror(err));
@@ -216,8 +241,8 @@ static void report(struct sink *s)
 
 void log_writer_report(struct log_writer *w)
 {
-	report(&w->access);
-	report(&w->own);
+	for (int i = 0; i < RING_KINDS; i++)
+		report(&w->sink[i]);
 }
 
 bool log_writer_stop(struct log_writer *w, usec_t most)
@@ -228,12 +253,10 @@ bool log_writer_stop(struct log_writer *w, usec_t most)
 	usec_t at = until.tv_nsec / 1000 + most;
 	until.tv_sec += at / USEC_PER_SEC;
 	until.tv_nsec = at % USEC_PER_SEC * 1000;
-	if (pthread_timedjoin_np(w->thread, NULL, &until) != 0)
-		return false;
-	close_sink_fd(w->access.fd);
-	int unused = atomic_load(&w->next_fd);
-	if (unused != NO_FD)
-		close_sink_fd(unused);
-	free(w);
-	return true;
+	bool ended = true;
+	for (int i = 0; i < RING_KINDS; i++)
+		ended = end_sink(&w->sink[i], &until) && ended;
+	if (ended)
+		free(w);
+	return ended;
 }

@@ -29,30 +29,35 @@ static bool write_patiently(int fd, const char *p, size_t n, usec_t until)
 	return true;
 }
 
-static bool write_ring(unsigned slot, int access_fd, usec_t until)
+/* fd -1: what is there goes nowhere. */
+static bool write_ring(enum ring_kind kind, unsigned slot, int fd, usec_t until)
 {
-	enum ring_kind kind;
 	const char *line;
 	size_t n;
-	while ((line = ring_peek(slot, &kind, &n)) != NULL) {
-		int fd = kind == RING_OWN ? STDERR_FILENO : access_fd;
+	while ((line = ring_peek(kind, slot, &n)) != NULL) {
 		if (fd >= 0 && !write_patiently(fd, line, n, until))
 			return false;
-		ring_release(slot);
+		ring_release(kind, slot);
 	}
 	return true;
 }
 
 void leftover_own(unsigned slot)
 {
-	write_ring(slot, -1, clock_mono() + LEFTOVER_US);
+	write_ring(RING_OWN, slot, STDERR_FILENO, clock_mono() + LEFTOVER_US);
+}
+
+static void write_rings(enum ring_kind kind, int fd)
+{
+	usec_t until = clock_mono() + LEFTOVER_US;
+	for (unsigned i = 1; i < PROC_MAX; i++)
+		if (!write_ring(kind, i, fd, until))
+			break;
 }
 
 void leftover_all(int access_fd)
 {
-	usec_t until = clock_mono() + LEFTOVER_US;
-	for (unsigned i = 1; i < PROC_MAX; i++)
-		if (!write_ring(i, access_fd, until))
-			break;
+	write_rings(RING_ACCESS, access_fd);
+	write_rings(RING_OWN, STDERR_FILENO);
 	leftover_own(0);
 }

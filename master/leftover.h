@@ -2,7 +2,7 @@
 /*
  * Log lines in the rings (base/ring.h) while there is no control process to write them: a ring has one
  * reader, so these are only for moments when the master knows that no control lives. A stderr or access log
- * that takes nothing is waited for LEFTOVER_US at most; then what is left stays in its ring.
+ * that takes nothing is waited for LEFTOVER_US at most, each for itself; then what is left stays in its ring.
  */
 #ifndef WEIR_MASTER_LEFTOVER_H
 #define WEIR_MASTER_LEFTOVER_H

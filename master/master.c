@@ -217,6 +217,7 @@ static bool catch_signals(struct master *m, struct problems *p)
 		signal(caught[i], SIG_DFL); /* nohup's SIG_IGN would be kept, and then nothing comes */
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (m->signal_fd < 0)

@@ -63,7 +63,8 @@ static const char *own_program(void)
 /* In the child, between fork and exec: nothing here may allocate or log. */
 static void become(const char *program, int channel, char *const argv[], char *const env[])
 {
-	static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGPIPE};
+	static const int ignored[] = {SIGHUP,  SIGINT,	SIGQUIT, SIGTERM,
+				      SIGUSR1, SIGPIPE, SIGXFSZ /* a log as large as it may be */};
 	static const char failed[] = "weir: a child process cannot be started from /proc/self/exe\n";
 	struct sigaction act = {.sa_handler = SIG_IGN};
 	sigset_t none;

@@ -257,7 +257,7 @@ static char *lay_out(char *p, struct exchange *x, size_t text_max)
 
 static char *room(struct access_log *l)
 {
-	char *p = ring_reserve();
+	char *p = ring_reserve(RING_ACCESS);
 	if (!p)
 		metric_add(l->worker->count.log_dropped, 1);
 	return p;

@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/events.h"
 #include "base/log.h"
+#include "base/ring.h"
 #include "proxy/access_log.h"
 #include "proxy/client.h"
 #include "proxy/exchange.h"
@@ -286,7 +287,7 @@ static void open_counters(struct worker *w)
 	w->count.unnamed = plain(METRIC_CLIENT_UNNAMED);
 	w->count.shortages = plain(METRIC_MEMORY_SHORTAGES);
 	w->count.handed_over = plain(METRIC_HANDED_OVER);
-	w->count.log_dropped = plain(METRIC_LOG_DROPPED);
+	w->count.log_dropped = metric_series(METRIC_LOG_DROPPED, ring_label(RING_ACCESS));
 	w->count.log_folded = plain(METRIC_LOG_FOLDED);
 	histogram_open(&w->count.added, METRIC_ADDED_SECONDS, "");
 	for (int i = 0; i < END_REASONS; i++) {

@@ -12,6 +12,7 @@
 
 #include "base/board.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "base/ring.h"
 
 static char got[100000];
@@ -187,7 +188,6 @@ static void a_flood_passes_once_in_a_while_and_is_counted(void **state)
 /* Last: a process that has joined a ring does not leave it. */
 static void in_a_ring_lines_go_through_it_and_never_wait(void **state)
 {
-	enum ring_kind kind;
 	size_t n;
 	const char *p;
 	unsigned lines = 0;
@@ -197,23 +197,24 @@ static void in_a_ring_lines_go_through_it_and_never_wait(void **state)
 	ring_attach(section);
 	ring_join(1);
 	assert_string_equal(LOGGED(false, "through the ring"), "");
-	p = ring_peek(1, &kind, &n);
+	p = ring_peek(RING_OWN, 1, &n);
 	assert_non_null(p);
-	assert_int_equal(kind, RING_OWN);
 	assert_int_equal(p[n - 1], '\n');
 	assert_non_null(memmem(p, n, "worker 3: through the ring", 26));
-	ring_release(1);
+	ring_release(RING_OWN, 1);
 	begin(true, LOG_INFO);
 	for (int i = 0; i < 20000; i++)
 		log_info("nobody reads this, and it is number %d", i);
 	assert_string_equal(end(), "");
-	for (; (p = ring_peek(1, &kind, &n)) != NULL; lines++) {
+	for (; (p = ring_peek(RING_OWN, 1, &n)) != NULL; lines++) {
 		char want[20];
 		int len = snprintf(want, sizeof(want), "number %u\"}\n", lines);
 		assert_memory_equal(p + n - len, want, len);
-		ring_release(1);
+		ring_release(RING_OWN, 1);
 	}
 	assert_true(lines > 1000 && lines < 20000);
+	series_t dropped = metric_series(METRIC_LOG_DROPPED, ring_label(RING_OWN));
+	assert_int_equal(atomic_load(&metric_own[dropped]), 20000 - lines);
 	munmap(section, ring_bytes());
 }
 

@@ -61,13 +61,13 @@ static char byte_of(uint32_t number, size_t i)
 
 static bool put(uint32_t number, size_t n)
 {
-	char *p = ring_reserve();
+	char *p = ring_reserve(RING_ACCESS);
 	if (!p)
 		return false;
 	memcpy(p, &number, 4);
 	for (size_t i = 4; i < n; i++)
 		p[i] = byte_of(number, i);
-	ring_commit(number & 1 ? RING_OWN : RING_ACCESS, n);
+	ring_commit(RING_ACCESS, n);
 	return true;
 }
 
@@ -81,18 +81,16 @@ static size_t length_of(uint32_t number)
 /* Takes one line of that slot; false when there is none. */
 static bool take(unsigned slot, uint32_t *number)
 {
-	enum ring_kind kind;
 	size_t n;
-	const char *line = ring_peek(slot, &kind, &n);
+	const char *line = ring_peek(RING_ACCESS, slot, &n);
 	if (!line)
 		return false;
 	memcpy(number, line, 4);
-	assert_int_equal(kind, *number & 1 ? RING_OWN : RING_ACCESS);
 	assert_int_equal(n, length_of(*number));
 	for (size_t i = 4; i < n; i++)
 		if (line[i] != byte_of(*number, i))
 			fail_msg("line %u is torn at %zu", *number, i);
-	ring_release(slot);
+	ring_release(RING_ACCESS, slot);
 	return true;
 }
 
@@ -118,23 +116,21 @@ static void lines_come_out_as_they_went_in(void **state)
 
 static void a_line_is_seen_again_until_it_is_released(void **state)
 {
-	enum ring_kind kind;
 	size_t n;
 	(void)state;
 	ring_join(1);
-	assert_null(ring_peek(1, &kind, &n));
-	strcpy(ring_reserve(), "once");
-	assert_null(ring_peek(1, &kind, &n)); /* not before it is committed */
-	ring_commit(RING_OWN, 4);
+	assert_null(ring_peek(RING_ACCESS, 1, &n));
+	strcpy(ring_reserve(RING_ACCESS), "once");
+	assert_null(ring_peek(RING_ACCESS, 1, &n)); /* not before it is committed */
+	ring_commit(RING_ACCESS, 4);
 	for (int i = 0; i < 2; i++) {
-		const char *p = ring_peek(1, &kind, &n);
+		const char *p = ring_peek(RING_ACCESS, 1, &n);
 		assert_int_equal(n, 4);
-		assert_int_equal(kind, RING_OWN);
 		assert_memory_equal(p, "once", 4);
 	}
-	assert_null(ring_peek(2, &kind, &n)); /* of that slot alone */
-	ring_release(1);
-	assert_null(ring_peek(1, &kind, &n));
+	assert_null(ring_peek(RING_ACCESS, 2, &n)); /* of that slot alone */
+	ring_release(RING_ACCESS, 1);
+	assert_null(ring_peek(RING_ACCESS, 1, &n));
 }
 
 static void a_reservation_that_is_not_committed_is_nothing(void **state)
@@ -143,7 +139,7 @@ static void a_reservation_that_is_not_committed_is_nothing(void **state)
 	(void)state;
 	ring_join(1);
 	for (uint32_t i = 0; i < 2000; i++) {
-		char *a = ring_reserve(), *b = ring_reserve();
+		char *a = ring_reserve(RING_ACCESS), *b = ring_reserve(RING_ACCESS);
 		assert_ptr_equal(a, b);
 		memset(a, 'x', RING_LINE);
 		assert_true(put(i, length_of(i)));
@@ -162,7 +158,7 @@ static void what_finds_no_room_is_dropped_and_what_is_there_stays(void **state)
 		while (put(in, length_of(in)))
 			in++;
 		for (int i = 0; i < 10; i++)
-			dropped += ring_reserve() == NULL;
+			dropped += ring_reserve(RING_ACCESS) == NULL;
 		assert_int_equal(dropped, 10 * (round + 1));
 		for (unsigned i = 0; i < 300; i++) {
 			assert_true(take(1, &got));
@@ -172,30 +168,49 @@ static void what_finds_no_room_is_dropped_and_what_is_there_stays(void **state)
 	while (take(1, &got))
 		assert_int_equal(got, out++);
 	assert_int_equal(out, in);
-	assert_non_null(ring_reserve());
+	assert_non_null(ring_reserve(RING_ACCESS));
 }
 
 static void the_longest_lines_fit_many_times(void **state)
 {
-	enum ring_kind kind;
 	size_t n;
 	(void)state;
 	ring_join(1);
 	for (int round = 0; round < 100; round++) {
 		unsigned k = 0;
-		for (char *p; (p = ring_reserve()) != NULL; k++) {
+		for (char *p; (p = ring_reserve(RING_ACCESS)) != NULL; k++) {
 			memset(p, 'a' + round % 26, RING_LINE);
 			ring_commit(RING_ACCESS, RING_LINE);
 		}
 		assert_true(k >= RING_BYTES / (RING_LINE + 8) - 2);
-		for (const char *p; (p = ring_peek(1, &kind, &n)) != NULL; k--) {
+		for (const char *p; (p = ring_peek(RING_ACCESS, 1, &n)) != NULL; k--) {
 			assert_int_equal(n, RING_LINE);
 			assert_int_equal(p[0], 'a' + round % 26);
 			assert_int_equal(p[n - 1], 'a' + round % 26);
-			ring_release(1);
+			ring_release(RING_ACCESS, 1);
 		}
 		assert_int_equal(k, 0);
 	}
+}
+
+/* A log that nobody takes is none of the other's business. */
+static void kinds_do_not_stand_in_each_others_way(void **state)
+{
+	uint32_t in = 0, got;
+	size_t n;
+	(void)state;
+	ring_join(1);
+	for (char *p; (p = ring_reserve(RING_OWN)) != NULL; ring_commit(RING_OWN, RING_LINE))
+		memset(p, 'o', RING_LINE);
+	for (; in < 5000; in++) {
+		assert_true(put(in, length_of(in)));
+		assert_true(take(1, &got));
+		assert_int_equal(got, in);
+	}
+	assert_null(ring_peek(RING_ACCESS, 1, &n));
+	ring_sleep(RING_ACCESS, 1); /* nothing there is for its reader */
+	assert_non_null(ring_peek(RING_OWN, 1, &n));
+	assert_int_equal(n, RING_LINE);
 }
 
 /* --- several processes --- */
@@ -267,7 +282,7 @@ static void half_a_line_of_a_killed_producer_is_never_seen(void **state)
 	pid_t pid = child_fork();
 	if (pid == 0) {
 		produce(1, 0, 3);
-		memset(ring_reserve(), 'h', 5000);
+		memset(ring_reserve(RING_ACCESS), 'h', 5000);
 		kill(getpid(), SIGKILL);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -290,7 +305,6 @@ static void a_length_out_of_its_mind_loses_lines_and_nothing_else(void **state)
 {
 	static const uint32_t lengths[] = {UINT32_MAX,	   UINT32_MAX - 7, RING_BYTES,
 					   RING_BYTES - 8, RING_BYTES / 2, 4000};
-	enum ring_kind kind;
 	size_t n;
 	uint32_t got;
 	(void)state;
@@ -298,10 +312,10 @@ static void a_length_out_of_its_mind_loses_lines_and_nothing_else(void **state)
 	for (size_t k = 0; k < sizeof(lengths) / sizeof(lengths[0]); k++) {
 		for (uint32_t i = 1; i < 4; i++)
 			assert_true(put(i, length_of(i)));
-		const char *p = ring_peek(3, &kind, &n);
+		const char *p = ring_peek(RING_ACCESS, 3, &n);
 		assert_int_equal(*length_field(p), n);
 		*length_field(p) = lengths[k];
-		assert_null(ring_peek(3, &kind, &n));
+		assert_null(ring_peek(RING_ACCESS, 3, &n));
 		assert_true(put(9, length_of(9)));
 		assert_true(take(3, &got));
 		assert_int_equal(got, 9);
@@ -312,22 +326,21 @@ static void a_length_out_of_its_mind_loses_lines_and_nothing_else(void **state)
 static void a_length_that_changes_before_the_release_leads_nowhere(void **state)
 {
 	enum { LINE = 120, RECORD = LINE + 8, LINES = RING_BYTES / RECORD - 200 };
-	enum ring_kind kind;
 	size_t n;
 	uint32_t got;
 	(void)state;
 	ring_join(3);
 	for (int i = 0; i < LINES; i++) {
-		memset(ring_reserve(), 'o', LINE);
-		ring_commit(RING_OWN, LINE);
-		const char *p = ring_peek(3, &kind, &n);
+		memset(ring_reserve(RING_ACCESS), 'o', LINE);
+		ring_commit(RING_ACCESS, LINE);
+		const char *p = ring_peek(RING_ACCESS, 3, &n);
 		assert_non_null(p);
 		if (i == LINES - 1)
 			*length_field(p) =
 				(RING_BYTES / RECORD - 100) * RECORD - 8; /* among the oldest ones */
-		ring_release(3);
+		ring_release(RING_ACCESS, 3);
 	}
-	assert_null(ring_peek(3, &kind, &n));
+	assert_null(ring_peek(RING_ACCESS, 3, &n));
 	assert_true(put(9, length_of(9)));
 	assert_true(take(3, &got));
 	assert_int_equal(got, 9);
@@ -339,7 +352,7 @@ static void a_sleep_ends_by_itself(void **state)
 {
 	(void)state;
 	usec_t before = clock_mono();
-	ring_sleep(20);
+	ring_sleep(RING_ACCESS, 20);
 	assert_true(clock_mono() - before >= 15 * USEC_PER_MSEC);
 }
 
@@ -350,7 +363,7 @@ static void a_line_that_is_there_lets_nobody_sleep(void **state)
 	ring_join(2);
 	assert_true(put(1, length_of(1)));
 	usec_t before = clock_mono();
-	ring_sleep(60000);
+	ring_sleep(RING_ACCESS, 60000);
 	assert_true(clock_mono() - before < 30 * USEC_PER_SEC);
 	assert_true(take(2, &got));
 }
@@ -378,7 +391,7 @@ static void a_line_wakes_the_reader_every_time(void **state)
 	usec_t before = clock_mono();
 	for (uint32_t next = 0; next < LINES; atomic_store(&shared->go, next)) {
 		while (!take(2, &got))
-			ring_sleep(60000);
+			ring_sleep(RING_ACCESS, 60000);
 		assert_int_equal(got, next++);
 	}
 	assert_true(clock_mono() - before < 50 * USEC_PER_SEC); /* one wake-up lost is a minute */
@@ -396,6 +409,7 @@ int main(void)
 		SHARED(a_reservation_that_is_not_committed_is_nothing),
 		SHARED(what_finds_no_room_is_dropped_and_what_is_there_stays),
 		SHARED(the_longest_lines_fit_many_times),
+		SHARED(kinds_do_not_stand_in_each_others_way),
 		SHARED(processes_write_side_by_side),
 		SHARED(a_producer_killed_at_any_moment_leaves_whole_lines),
 		SHARED(half_a_line_of_a_killed_producer_is_never_seen),

@@ -132,15 +132,16 @@ def _child_setup():
 
 
 class Proc:
-    """A process in a group of its own, its output in files of `dir`."""
+    """A process in a group of its own, its output in files of `dir`; or stderr in a descriptor that was given."""
 
-    def __init__(self, argv, dir, name, env=None):
+    def __init__(self, argv, dir, name, env=None, stderr=None):
         self.argv, self.dir, self.name = [str(a) for a in argv], dir, name
         self.stdout_path = os.path.join(dir, name + ".stdout")
         self.stderr_path = os.path.join(dir, name + ".stderr")
         full_env = dict(os.environ, LC_ALL="C", **(env or {}))
         with open(self.stdout_path, "ab") as out, open(self.stderr_path, "ab") as err:
-            self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=dir,
+            self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out,
+                                          stderr=err if stderr is None else stderr, cwd=dir,
                                           env=full_env, start_new_session=True, preexec_fn=_child_setup)
         self.pid = self.popen.pid
 

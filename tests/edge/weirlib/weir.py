@@ -91,11 +91,11 @@ class Refused(AssertionError):
 
 class Weir:
     def __init__(self, config, env=None, access="file", ready=True, expect_crash=False, admin=True, name="weir",
-                 log=None, port=None):
+                 log=None, port=None, stderr=None):
         self.port = port or free_port()
         self.admin_port = free_port()
         self.dir = run_dir(name)
-        self.expect_crash, self.env = expect_crash, dict(env or {})
+        self.expect_crash, self.env, self.stderr_fd = expect_crash, dict(env or {}), stderr
         self.socket_path = os.path.join(self.dir, "admin.sock")
         self.config_path = os.path.join(self.dir, "weir.yaml")
         self.access_path = os.path.join(self.dir, "access.log")
@@ -123,7 +123,8 @@ class Weir:
             f.write(config)
 
     def start(self, ready=True):
-        self.proc = Proc([weir_bin(), "-c", self.config_path], self.dir, "weir", dict(SANITIZER_ENV, **self.env))
+        self.proc = Proc([weir_bin(), "-c", self.config_path], self.dir, "weir", dict(SANITIZER_ENV, **self.env),
+                         self.stderr_fd)
         LIVE.append(self)
         if ready:
             try:
