@@ -31,6 +31,7 @@ LIB     := $(BUILD)/libweir.a
 UNITS   := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 UNITBIN := $(UNITS:%=$(BUILD)/tests/unit/%)
 LOADBIN := $(patsubst %.c,$(BUILD)/%,$(wildcard loadtest/*.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BIN     := $(if $(SANITIZE),$(BUILD)/,)
 
 .PHONY: all help
@@ -65,27 +66,33 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@$(if $(V),,echo "  LD      $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(LIB)
+	@$(if $(V),,echo "  LD      $@")
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
 
 # --- the two commands, and the others ---
 
 BUILD_DEPS := gcc make pkg-config libevent-dev libssl-dev libhiredis-dev libyaml-dev
 RUN_DEPS   := $(BUILD_DEPS) redis-server curl
-TEST_DEPS  := $(RUN_DEPS) libcmocka-dev python3 python3-pytest openssl procps strace wrk prometheus chromium chromium-driver
+FUZZ_DEPS  := $(BUILD_DEPS) clang libclang-rt-dev python3
+TEST_DEPS  := $(RUN_DEPS) clang libclang-rt-dev libcmocka-dev python3 python3-pytest openssl procps strace wrk prometheus chromium chromium-driver
 LINT_DEPS  := $(BUILD_DEPS) clang clang-format clang-tidy cppcheck python3 git
 BENCH_DEPS := $(RUN_DEPS) python3 wrk nginx haproxy valgrind strace
 
-.PHONY: run test unit edge lint analyze bench cost loadtest install clean deps-build deps-run deps-test deps-lint deps-bench
+.PHONY: run test unit edge fuzz fuzz-build lint analyze bench cost loadtest install clean deps-build deps-run deps-test deps-lint deps-bench deps-fuzz
 
-deps-build deps-run deps-test deps-lint deps-bench: deps-%:
+deps-build deps-run deps-test deps-lint deps-bench deps-fuzz: deps-%:
 	@tools/deps $(if $(filter build,$*),$(BUILD_DEPS))$(if $(filter run,$*),$(RUN_DEPS))$(if $(filter \
-	  test,$*),$(TEST_DEPS))$(if $(filter lint,$*),$(LINT_DEPS))$(if $(filter bench,$*),$(BENCH_DEPS))
+	  test,$*),$(TEST_DEPS))$(if $(filter lint,$*),$(LINT_DEPS))$(if $(filter bench,$*),$(BENCH_DEPS))$(if $(filter fuzz,$*),$(FUZZ_DEPS))
 
 run: deps-run ## build, start redis, a demo origin and weir on 127.0.0.1:8080, and print requests to try
 	@$(MAKE) --no-print-directory -j$(shell nproc) all $(BUILD)/loadtest/origin
 	@tools/demo $(BIN)weir $(BIN)weirctl $(BUILD)/loadtest/origin
 
-test: deps-test ## build and run every test: units in C, then edge tests against the real program
+test: deps-test ## build and run every test: units in C, fuzz targets for some seconds, then edge tests against the real program
 	@$(MAKE) --no-print-directory -j$(shell nproc) all $(UNITBIN) $(LOADBIN)
+	@$(MAKE_FUZZERS)
 	@tools/test $(BUILD) $(if $(SANITIZE),$(BUILD),.)
 
 unit: $(UNITBIN) ## only the unit tests
@@ -93,6 +100,16 @@ unit: $(UNITBIN) ## only the unit tests
 
 edge: all $(LOADBIN) ## only the edge tests; ARGS="-k name" picks some
 	@tools/test --edge $(BUILD) $(if $(SANITIZE),$(BUILD),.) $(ARGS)
+
+# Their library is built apart, by clang.
+MAKE_FUZZERS = $(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/fuzz CC=clang \
+               SANITIZE=fuzzer-no-link,address,undefined $(FUZZERS:%=build/fuzz/tests/fuzz/%)
+
+fuzz-build: deps-fuzz ## only build the fuzz targets (libFuzzer, with sanitizers)
+	@$(MAKE_FUZZERS)
+
+fuzz: fuzz-build ## all fuzz targets, TIME= seconds each (60), as many at once as there are CPUs; TARGETS="cookie json" picks some
+	@tools/fuzz --time $(or $(TIME),60) $(if $(CORPUS),--corpus $(CORPUS)) build/fuzz $(TARGETS)
 
 lint: deps-lint ## format, floors, warnings of gcc and clang as errors
 	@clang-format --dry-run --Werror $(foreach d,$(FLOORS) tests/unit tests/fuzz loadtest,$(wildcard $(d)/*.[ch]))

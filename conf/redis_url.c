@@ -28,11 +28,13 @@ static bool decode(struct arena *arena, struct str s, struct str *out)
 		if (c == '%') {
 			int high = i + 2 < s.n ? hex_digit(s.p[i + 1]) : -1;
 			int low = i + 2 < s.n ? hex_digit(s.p[i + 2]) : -1;
-			if (high < 0 || low < 0 || (high == 0 && low == 0))
+			if (high < 0 || low < 0)
 				return false;
 			c = (char)(high << 4 | low);
 			i += 2;
 		}
+		if (c == '\0')
+			return false;
 		p[n++] = c;
 	}
 	*out = (struct str){p, n};

@@ -3,17 +3,10 @@
  * Any bytes as a chunked body: the same content however they are dealt out; the same as a naive decoder
  * finds; and what was decoded, chunked again by h1_chunk_header, decodes to itself.
  */
+#include "tests/fuzz/fuzz.h"
 #include "tests/unit/h1_check.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static const struct h1_limits limits = {.line = 200, .head = 600, .fields = 8};
-
-static void promise(bool kept)
-{
-	if (!kept)
-		abort();
-}
 
 /* The content of a sound body, by its line ends alone. Returns the bytes it took, without trailers. */
 static size_t naive(const char *p, size_t n, char *content, size_t *content_n)

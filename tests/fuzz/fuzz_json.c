@@ -1,100 +1,160 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Any bytes into JSON strings, whole and cut off, and as a query with secrets in it: what comes out is read
- * back by a strict reader of JSON strings written apart from the writer, and never leaves its buffer.
+ * Any sequence of calls to the JSON writer, and any bytes into its strings, whole and cut off: what comes out
+ * is read back by a strict reader, and never leaves its buffer. Too little room is told, and enough is used.
+ *
+ * Input: two bytes of room, then letters: { [ open, ) closes, s and k take the text up to the next line end
+ * as a string and a key, u i d b n are numbers, a truth value and null.
  */
-#include <stdlib.h>
-
 #include "base/json.h"
-#include "proxy/query_redact.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/json_read.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
-static bool is_hex(unsigned char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
-/* The length of one character inside a JSON string (RFC 8259, 7; RFC 3629, 4), 0 if it is none. */
-static size_t character(const unsigned char *p, size_t n)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	if (p[0] < 0x20 || p[0] == '"')
-		return 0;
-	if (p[0] == '\\') {
-		if (n >= 2 && memchr("\"\\/bfnrt", p[1], 8))
-			return 2;
-		return n >= 6 && p[1] == 'u' && is_hex(p[2]) && is_hex(p[3]) && is_hex(p[4]) && is_hex(p[5])
-			       ? 6
-			       : 0;
-	}
-	if (p[0] < 0x80)
-		return 1;
-	size_t len = p[0] >= 0xf8 ? 0 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : p[0] >= 0xc0 ? 2 : 0;
-	if (!len || n < len)
-		return 0;
-	uint32_t code = p[0] & (0x7fu >> len);
-	for (size_t i = 1; i < len; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		code = code << 6 | (p[i] & 0x3f);
-	}
-	return code < least[len] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : len;
-}
-
-static void check_inside(const char *p, size_t n)
-{
-	while (n) {
-		size_t len = character((const unsigned char *)p, n);
-		check(len > 0);
-		p += len;
-		n -= len;
-	}
-}
+enum { OUT_MOST = 1 << 16 };
 
 static void check_string(struct str in, size_t cap, size_t max)
 {
 	struct json j;
 	char *buf = malloc(cap + 1);
 
+	promise(buf != NULL);
 	json_init(&j, buf, cap);
 	json_str_max(&j, in, max);
 	size_t n = json_finish(&j);
-	check(n <= cap && (n == 0 || n <= max + 2));
-	if (n) {
-		check(n >= 2 && buf[0] == '"' && buf[n - 1] == '"');
-		check_inside(buf + 1, n - 2);
-	}
-	check(n > 0 || cap < in.n * 6 + 2);
+	promise(n <= cap && (n == 0 || n <= max + 2));
+	promise(n == 0 || json_is_sound((struct str){buf, n}));
+	promise(n > 0 || cap < in.n * 6 + 2);
 	free(buf);
 }
 
-static void check_query(struct str in, size_t cap)
-{
-	static const struct str words[] = {{"token", 5}, {"api-key", 7}};
-	char *buf = malloc(cap);
-	char *end = query_redact(buf, buf + cap, in, words, 2);
+struct writer {
+	struct json json;
+	char open[JSON_DEPTH_MAX]; /* { or [ */
+	unsigned depth;
+	bool done; /* one value is all at the outermost level */
+};
 
-	check(end >= buf && end <= buf + cap);
-	check_inside(buf, (size_t)(end - buf));
-	free(buf);
+static bool wants_key(const struct writer *w)
+{
+	return w->depth && w->open[w->depth - 1] == '{';
+}
+
+static void open_level(struct writer *w, char kind)
+{
+	if (kind == '{')
+		json_obj_open(&w->json);
+	else
+		json_arr_open(&w->json);
+	w->open[w->depth++] = kind;
+}
+
+static void close_level(struct writer *w)
+{
+	if (!w->depth)
+		return;
+	if (w->open[--w->depth] == '{')
+		json_obj_close(&w->json);
+	else
+		json_arr_close(&w->json);
+	w->done |= w->depth == 0;
+}
+
+static uint64_t number(struct str s)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < s.n; i++)
+		v = v * 257 + (unsigned char)s.p[i];
+	return v;
+}
+
+static void put_value(struct writer *w, unsigned letter, struct str text)
+{
+	uint64_t v = number(text);
+	double d;
+
+	memcpy(&d, &v, sizeof(d));
+	switch (letter) {
+	case 's':
+		json_str(&w->json, text);
+		break;
+	case 'u':
+		json_u64(&w->json, v);
+		break;
+	case 'i':
+		json_i64(&w->json, (int64_t)v);
+		break;
+	case 'd':
+		json_double(&w->json, d, text.n % 10);
+		break;
+	case 'b':
+		json_bool(&w->json, v & 1);
+		break;
+	default:
+		json_null(&w->json);
+	}
+	w->done |= w->depth == 0;
+}
+
+static void put(struct writer *w, struct feed *f)
+{
+	unsigned letter = feed_byte(f);
+
+	if (letter == ')') {
+		close_level(w);
+		return;
+	}
+	if (w->done)
+		return;
+	struct str text = strchr("suid", (int)letter) && letter ? feed_until(f, '\n') : STR_NONE;
+	if (wants_key(w))
+		json_key_str(&w->json, feed_until(f, '\n'));
+	if ((letter == '{' || letter == '[') && w->depth < JSON_DEPTH_MAX)
+		open_level(w, (char)letter);
+	else
+		put_value(w, letter, text);
+}
+
+static void write_all(struct feed f, char *buf, size_t cap, struct json *out)
+{
+	struct writer w = {.depth = 0};
+
+	json_init(&w.json, buf, cap);
+	while (f.n)
+		put(&w, &f);
+	while (w.depth)
+		close_level(&w);
+	if (!w.done)
+		json_null(&w.json);
+	*out = w.json;
+}
+
+static void check_calls(struct feed f, size_t cap)
+{
+	static char full[OUT_MOST];
+	struct json j;
+
+	write_all(f, full, sizeof(full), &j);
+	size_t n = json_finish(&j);
+	promise(n > 0 && json_is_sound((struct str){full, n}));
+	char *part = malloc(cap + 1);
+	promise(part != NULL);
+	write_all(f, part, cap, &j);
+	promise(json_finish(&j) == (cap >= n ? n : 0));
+	promise(cap < n || memcmp(part, full, n) == 0);
+	free(part);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	if (size < 2)
+	if (size < 2 || size > 2048)
 		return 0;
-	struct str in = {(const char *)data + 2, size - 2};
+	char *exact = exact_copy(data + 2, size - 2);
+	struct str in = {exact, size - 2};
 	check_string(in, in.n * 6 + 2, in.n * 6);
 	check_string(in, data[0], (size_t)-3);
 	check_string(in, data[0], data[1]);
-	check_query(in, 3 + data[0]);
-	check_query(in, 3 + 6 * size);
+	check_calls((struct feed){in.p, in.n}, data[0] + data[1] * 4u);
+	free(exact);
 	return 0;
 }

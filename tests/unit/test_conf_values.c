@@ -226,6 +226,18 @@ static void test_redis_urls(void **state)
 	arena_free(&arena);
 }
 
+/* A password goes on as a text that ends at its first NUL. */
+static void fuzz_raw_nul_in_a_redis_url(void **state)
+{
+	struct arena arena = {0};
+	struct redis_url u;
+	(void)state;
+	assert_non_null(redis_url_parse(&arena, STR("redis://u:a\0b@h"), &u));
+	assert_non_null(redis_url_parse(&arena, STR("redis://u\0:a@h"), &u));
+	assert_non_null(redis_url_parse(&arena, STR("redis://h\0"), &u));
+	arena_free(&arena);
+}
+
 static void test_suggestions(void **state)
 {
 	struct suggestion s;
@@ -400,7 +412,7 @@ int main(void)
 		cmocka_unit_test(test_characters),  cmocka_unit_test(test_redis_urls),
 		cmocka_unit_test(test_suggestions), cmocka_unit_test(test_host_patterns),
 		cmocka_unit_test(test_cpus),	    cmocka_unit_test(test_yaml_places),
-		cmocka_unit_test(test_arena),
+		cmocka_unit_test(test_arena),	    cmocka_unit_test(fuzz_raw_nul_in_a_redis_url),
 	};
 	return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }
