@@ -137,6 +137,7 @@ struct conf_upstream {
 	struct conf_server *server;
 	usec_t connect_us, response_us, idle_us, keepalive_us;
 	uint32_t max_requests; /* in flight to a server, over all workers; 0: no cap */
+	bool via;	       /* requests bear a Via (RFC 9110, 7.6.3) */
 };
 
 enum { POLICY_INHERIT = -1, POLICY_OFF = -2 };

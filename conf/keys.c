@@ -188,6 +188,8 @@ const struct key keys[] = {
 		.type = &type_duration, AT(conf_upstream, keepalive_us), .min = 0, .max = 24 * H},
 	{ROW("upstreams.*.max_requests", "number, or off", "off", "in flight to a server; above it 503 with Retry-After: 1"),
 		.type = &type_count, AT(conf_upstream, max_requests), .min = 1, .max = 1000000, .flags = KEY_OFF, .off = 0},
+	{ROW("upstreams.*.via", "on or off", "on", "requests bear `Via: 1.1 weir`; off for nginx, which then compresses only with gzip_proxied"),
+		.type = &type_onoff, AT(conf_upstream, via)},
 
 	{ROW("sites", "list", "", "which hosts go where, and who may enter"),
 		.type = &type_items, ITEMS(conf, site, sites), .extra = &sites, .max = CONF_SITES_MAX,

@@ -7,6 +7,7 @@ void body_begin(struct body_in *b, enum h1_framing framing, uint64_t length, con
 {
 	b->framing = (uint8_t)framing;
 	b->done = framing == H1_FRAMING_NONE || (framing == H1_FRAMING_LENGTH && length == 0);
+	b->no_trailers = false;
 	b->error = 0;
 	b->why = NULL;
 	b->left = length;
@@ -179,7 +180,7 @@ static enum body_move move_framed(struct body_in *b, struct buf *from, bool eof,
 			ok = put_chunk(out, slice);
 			break;
 		case BODY_TRAILER:
-			ok = put_trailer(out, &b->chunked);
+			ok = b->no_trailers || put_trailer(out, &b->chunked);
 			break;
 		case BODY_END:
 			ok = put_end(out);

@@ -21,10 +21,11 @@
 struct body_in {
 	uint8_t framing; /* enum h1_framing */
 	bool done;
-	uint16_t error;	 /* after BODY_MOVE_BAD: the status for it */
-	const char *why; /* static text */
-	uint64_t left;	 /* of H1_FRAMING_LENGTH */
-	uint64_t total;	 /* content bytes so far */
+	bool no_trailers; /* they are dropped */
+	uint16_t error;	  /* after BODY_MOVE_BAD: the status for it */
+	const char *why;  /* static text */
+	uint64_t left;	  /* of H1_FRAMING_LENGTH */
+	uint64_t total;	  /* content bytes so far */
 	struct h1_chunked chunked;
 };
 

@@ -15,6 +15,7 @@
 #else
 #define SPARES_MAX 0 /* so that a use after the end is seen */
 #endif
+#define FORWARDS_MAX 255
 #define VALUES_MAX                                                                                           \
 	64 /* lines of one forwarding field; of more, the last ones, since they are read from the right */
 
@@ -213,6 +214,37 @@ static bool is_health_check(const struct exchange *x)
 	return !h1_find(&x->req, FIELD_X_FORWARDED_FOR) && !h1_find(&x->req, FIELD_FORWARDED);
 }
 
+/* 1*DIGIT, of which no more than FORWARDS_MAX is passed on; -1: something else. */
+static int read_max_forwards(struct str s)
+{
+	unsigned v = 0;
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned digit = (unsigned char)s.p[i] - (unsigned)'0';
+		if (digit > 9)
+			return -1;
+		v = v * 10 + digit < FORWARDS_MAX ? v * 10 + digit : FORWARDS_MAX;
+	}
+	return s.n ? (int)v : -1;
+}
+
+/* RFC 9110, 7.6.2: whoever it has run out at is the last recipient. TRACE is never forwarded. */
+static enum step count_forwards(struct exchange *x)
+{
+	struct h1_field *f = &x->req_field[x->req.first[FIELD_MAX_FORWARDS]];
+	int left = f->flags & H1_FIELD_REPEATED ? -1 : read_max_forwards(h1_value(x->base, f));
+	if (left < 0) {
+		reply(x, 400, "a Max-Forwards that is not one number");
+		return STEP_DONE;
+	}
+	if (left == 0) {
+		reply_options(x);
+		return STEP_DONE;
+	}
+	f->flags |= H1_FIELD_STOPS;
+	x->forwards = (uint8_t)left;
+	return STEP_NEXT;
+}
+
 /* What weir answers itself, whatever the host. */
 static enum step stage_answer(struct exchange *x)
 {
@@ -233,6 +265,8 @@ static enum step stage_answer(struct exchange *x)
 		reply_options(x);
 		return STEP_DONE;
 	}
+	if (x->req.method == METHOD_OPTIONS && h1_has(&x->req, FIELD_MAX_FORWARDS))
+		return count_forwards(x);
 	return STEP_NEXT;
 }
 
@@ -248,10 +282,17 @@ static void take_host(struct exchange *x)
 	x->host = (struct str){x->host_text, h.n};
 }
 
+/* An https resource is for connections with TLS, at whichever end of a trusted proxy (RFC 9110, 7.4). */
+static bool lacks_tls(const struct exchange *x)
+{
+	const struct client *c = x->client;
+	return x->req.scheme.n == sizeof("https") - 1 && !c->secure && !c->peer_trusted;
+}
+
 static enum step stage_route(struct exchange *x)
 {
 	take_host(x);
-	x->site = x->host.n ? conf_site_of(x->worker->conf, x->host) : NULL;
+	x->site = x->host.n && !lacks_tls(x) ? conf_site_of(x->worker->conf, x->host) : NULL;
 	if (!x->site) {
 		x->verdict = VERDICT_UNROUTED;
 		reply(x, x->host.n || !x->req.host.n ? 421 : 400, "no site is served under this host");
@@ -366,10 +407,10 @@ static enum step stage_admit(struct exchange *x)
 	return limiter_ask(x->worker->limiter, t) == LIMITER_NOW ? judge(x) : STEP_WAIT;
 }
 
-static bool may_upgrade_to(const struct conf_site *site, struct str token)
+bool exchange_may_upgrade(const struct exchange *x, struct str token)
 {
-	for (unsigned i = 0; i < site->upgrades; i++)
-		if (str_ieq(token, site->upgrade[i]))
+	for (unsigned i = 0; i < x->site->upgrades; i++)
+		if (str_ieq(token, x->site->upgrade[i]))
 			return true;
 	return false;
 }
@@ -383,7 +424,7 @@ static enum step stage_upgrade(struct exchange *x)
 	for (const struct h1_field *f = h1_find(&x->req, FIELD_UPGRADE); f; f = h1_find_next(&x->req, f)) {
 		struct str list = h1_value(x->base, f), token;
 		while (!x->upgrade.n && str_next_element(&list, &token))
-			if (may_upgrade_to(x->site, token))
+			if (exchange_may_upgrade(x, token))
 				x->upgrade = token;
 	}
 	return STEP_NEXT;
@@ -438,6 +479,7 @@ void exchange_start(struct exchange *x)
 	buf_consume(&c->in, x->req.length);
 	body_begin(&x->req_body, (enum h1_framing)x->req.framing, x->req.content_length,
 		   &x->worker->request_limits);
+	x->req_body.no_trailers = x->req.connection_fields; /* they may be named there (RFC 9110, 7.6.1) */
 	exchange_run(x);
 }
 

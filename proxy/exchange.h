@@ -68,7 +68,8 @@ struct exchange {
 	bool retried;
 	bool body_sent; /* body bytes left that are not in up_out: can't be sent again */
 	struct str
-		upgrade; /* the token of the site's list that was asked for and is passed on; n == 0: none */
+		upgrade;  /* the token of the site's list that was asked for and is passed on; n == 0: none */
+	uint8_t forwards; /* Max-Forwards of OPTIONS as it came; 0: none to pass on */
 	bool tunnel;
 	bool client_shut, server_shut; /* of a tunnel: FIN was passed on to that side */
 
@@ -76,10 +77,12 @@ struct exchange {
 	struct body_out to_client, to_server;
 	uint16_t status; /* sent to the client; 0: none yet */
 	bool from_upstream;
-	bool resp_begun; /* bytes of a final response are out or in client.out */
-	bool resp_done;	 /* all of it is */
-	bool keep;	 /* the connection may serve another request */
-	bool unlogged;	 /* health checks leave no trace; or its line is written already */
+	bool resp_begun;  /* bytes of a final response are out or in client.out */
+	bool resp_done;	  /* all of it is */
+	bool req_cut;	  /* the client stopped in the middle of its request, with an answer on its way */
+	uint8_t interims; /* responses of 1xx */
+	bool keep;	  /* the connection may serve another request */
+	bool unlogged;	  /* health checks leave no trace; or its line is written already */
 	uint8_t user_len;
 	uint64_t out_bytes; /* content of a response of our own */
 	uint64_t dropped;
@@ -125,6 +128,9 @@ void exchange_end(struct exchange *);
 
 /* Frees the exchanges that were kept and not needed since the last call; how many bytes that were. */
 size_t exchange_trim(struct worker *);
+
+/* The exchange's site lists this protocol. */
+bool exchange_may_upgrade(const struct exchange *, struct str token);
 
 /* Value of a request field, or none. */
 static inline struct str exchange_field(const struct exchange *x, enum field_id id)

@@ -19,8 +19,9 @@
 
 #define SMALL_BODY 2048 /* goes out in one write with its head, and may be sent again with it */
 #define EARLY_MAX                                                                                            \
-	(64u << 10)    /* of a request that is read and dropped after its response, to keep the connection */
-#define TURN_BUDGET 16 /* reads a direction before others have their turn */
+	(64u << 10)	/* of a request that is read and dropped after its response, to keep the connection */
+#define INTERIM_MAX 100 /* responses of 1xx before the final one; time bounds them too */
+#define TURN_BUDGET 16	/* reads a direction before others have their turn */
 
 enum flow {
 	FLOW_GO,   /* nothing more to do here now */
@@ -269,6 +270,10 @@ static bool send_head(struct exchange *x)
 static enum flow request_bad(struct exchange *x, unsigned status, const char *why)
 {
 	x->keep = false;
+	if (x->client->stream.eof && x->resp_begun) { /* it need not go on once it sees the answer coming */
+		x->req_cut = true;
+		return FLOW_GO;
+	}
 	if (x->client->stream.eof) {
 		client_close(x->client, END_ABORTED);
 		return FLOW_OVER;
@@ -400,9 +405,12 @@ static enum flow begin_response(struct exchange *x)
 	if (request_is_out(x)) { /* nothing is sent again from here on */
 		buf_drop(&x->up_out);
 		x->up_sent = 0;
+	} else { /* who answers half a request may take the rest of it for the next one */
+		h->keep_alive = false;
 	}
 	body_begin(&x->resp_body, (enum h1_framing)h->framing, h->content_length,
 		   &x->worker->response_limits);
+	x->resp_body.no_trailers = h->connection_fields;
 	x->to_client.chunked = framing == OUT_CHUNKED;
 	buf_consume(&s->in, h->length);
 	return FLOW_GO;
@@ -411,7 +419,8 @@ static enum flow begin_response(struct exchange *x)
 static bool upgrade_agreed(const struct exchange *x, const char *base)
 {
 	const struct h1_field *f = h1_find(&x->resp, FIELD_UPGRADE);
-	return x->upgrade.n && x->resp.connection_upgrade && f && str_ieq(h1_value(base, f), x->upgrade);
+	return x->upgrade.n && x->resp.connection_upgrade && f && !(f->flags & H1_FIELD_REPEATED) &&
+	       str_ieq(h1_value(base, f), x->upgrade);
 }
 
 static enum flow switch_protocols(struct exchange *x)
@@ -428,11 +437,16 @@ static enum flow switch_protocols(struct exchange *x)
 	return FLOW_GO;
 }
 
-/* RFC 9110, 15.2: any number may come before the final response; HTTP/1.0 knows none. */
+/* RFC 9110, 15.2: they come before the final response; HTTP/1.0 knows none. */
 static enum flow pass_interim(struct exchange *x)
 {
 	struct sconn *s = x->server;
 	struct client *c = x->client;
+	if (x->interims++ == INTERIM_MAX) {
+		server_count_failure(s->server, "bad_response");
+		fail(x, 502, "the upstream sent too many interim responses");
+		return FLOW_OVER;
+	}
 	if (x->req.version_minor > 0 && !render_interim(x, buf_head(&s->in))) {
 		fail(x, 503, "out of memory");
 		return FLOW_OVER;
@@ -598,7 +612,7 @@ static struct timeout_class *client_class(struct exchange *x)
 	if (!x->client->stream.can_write)
 		return &w->body;
 	bool server_takes = !x->server || x->server->stream.can_write;
-	return !x->req_body.done && server_takes ? &w->body : NULL;
+	return !x->req_body.done && !x->req_cut && server_takes ? &w->body : NULL;
 }
 
 static struct timeout_class *server_class(struct exchange *x)
@@ -699,7 +713,7 @@ void forward(struct exchange *x)
 	if (look_for_abort(x) == FLOW_OVER)
 		return;
 	bool linked = x->server && x->server->state == SCONN_BUSY;
-	if (linked && !request_is_out(x) && send_request(x) == FLOW_OVER)
+	if (linked && !x->req_cut && !request_is_out(x) && send_request(x) == FLOW_OVER)
 		return;
 	if (linked && read_response(x) == FLOW_OVER)
 		return;

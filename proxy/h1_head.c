@@ -149,7 +149,7 @@ static void mark_named(struct h1_head *h, const char *buf, enum field_id id, str
 		return;
 	for (struct h1_field *f = h->field; f < h->field + h->fields; f++)
 		if (f->id == id && (id != FIELD_OTHER || str_ieq(h1_name(buf, f), name)))
-			f->flags |= H1_FIELD_NAMED_IN_CONNECTION;
+			f->flags |= H1_FIELD_STOPS;
 }
 
 /* The fields Keep-Alive and Upgrade stop here anyway, and there is none named Close. */
@@ -163,9 +163,10 @@ static void connection_option(struct h1_head *h, const char *buf, struct str opt
 		h->options |= H1_OPTION_UPGRADE;
 	else if (h1_says(option, "close"))
 		h->options |= H1_OPTION_CLOSE;
-	else if (h1_is_token(option))
+	else if (h1_is_token(option)) {
+		h->connection_fields |= !field_is(id, FIELD_HOP);
 		mark_named(h, buf, id, option);
-	else
+	} else
 		h->options |= H1_OPTION_UNREADABLE;
 }
 

@@ -71,7 +71,8 @@ enum h1_framing {			  /* how the body is delimited (RFC 9112, 6.3) */
 };
 
 enum h1_field_flag {
-	H1_FIELD_NAMED_IN_CONNECTION = 1 << 0, /* `Connection: NAME`: stops here (RFC 9110, 7.6.1) */
+	H1_FIELD_STOPS = 1 << 0, /* not for the next hop: `Connection: NAME` (RFC 9110, 7.6.1), or an Expect
+				    that a server has to ignore (10.1.1) */
 	H1_FIELD_REPEATED = 1 << 1, /* the first of several lines of a known name; see h1_find_next */
 };
 
@@ -121,7 +122,9 @@ struct h1_head {
 	bool has_length;	 /* a Content-Length came; with HEAD and 304 it comes without a body */
 	bool keep_alive;	 /* another message may follow this one on the connection (RFC 9112, 9.3) */
 	bool connection_upgrade; /* Connection: upgrade; never from HTTP/1.0 (RFC 9110, 7.8) */
-	bool expect_continue;	 /* Expect: 100-continue; never from HTTP/1.0 (RFC 9110, 10.1.1) */
+	bool expect_continue;	 /* Expect: 100-continue; never from HTTP/1.0, nor without content (RFC 9110,
+				    10.1.1) */
+	bool connection_fields;	 /* Connection names fields that are not hop-by-hop by themselves */
 	bool has_query;		 /* the target has a `?`, though maybe nothing after it */
 	int32_t host_port;	 /* the port beside the host that counts; -1: none was written */
 	uint32_t keep_alive_s;	 /* Keep-Alive: timeout=N of a response, in seconds; 0: none */

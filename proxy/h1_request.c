@@ -361,11 +361,16 @@ static enum h1_result request_connection(struct h1_head *h, const char *buf)
 /* RFC 9110, 10.1.1. */
 static enum h1_result request_expect(struct h1_head *h, const char *buf)
 {
-	const struct h1_field *f = h1_find(h, FIELD_EXPECT);
+	const bool content = h->framing == H1_FRAMING_CHUNKED || h->content_length > 0;
 
-	if (f && !h1_says(h1_value(buf, f), "100-continue"))
+	if (!h1_has(h, FIELD_EXPECT))
+		return H1_DONE;
+	struct h1_field *f = &h->field[h->first[FIELD_EXPECT]];
+	if (!h1_says(h1_value(buf, f), "100-continue"))
 		return h1_fail(h, 417, "an expectation other than 100-continue");
-	h->expect_continue = f && h->version_minor;
+	h->expect_continue = h->version_minor && content;
+	if (!h->expect_continue)
+		f->flags |= H1_FIELD_STOPS;
 	return H1_DONE;
 }
 

@@ -77,12 +77,37 @@ static char *put_forwarding(char *p, struct exchange *x, struct str host)
 	return LIT(p, "\r\n");
 }
 
+/* RFC 9110, 7.6.2 and 7.6.3. */
+static char *put_hops(char *p, const struct exchange *x)
+{
+	if (x->forwards) {
+		p = LIT(p, "Max-Forwards: ");
+		p = fmt_u64(p, x->forwards - 1u);
+		p = LIT(p, "\r\n");
+	}
+	if (!x->up->conf->via)
+		return p;
+	return x->req.version_minor ? LIT(p, "Via: 1.1 weir\r\n") : LIT(p, "Via: 1.0 weir\r\n");
+}
+
+/* The client's TE says so (RFC 9110, 10.1.4), and its version has somewhere to put them. */
+static bool takes_trailers(const struct exchange *x)
+{
+	const struct h1_field *f = h1_find(&x->req, FIELD_TE);
+	for (; f; f = h1_find_next(&x->req, f))
+		if (str_list_has(h1_value(x->base, f), STR("trailers")))
+			return x->req.version_minor > 0;
+	return false;
+}
+
 static char *put_request_framing(char *p, struct exchange *x)
 {
 	if (x->upgrade.n) {
 		p = LIT(p, "Connection: upgrade\r\nUpgrade: ");
 		p = fmt_str(p, x->upgrade);
 		p = LIT(p, "\r\n");
+	} else if (takes_trailers(x)) {
+		p = LIT(p, "Connection: TE\r\nTE: trailers\r\n");
 	}
 	if (x->req.framing == H1_FRAMING_CHUNKED)
 		return LIT(p, "Transfer-Encoding: chunked\r\n");
@@ -115,11 +140,12 @@ bool render_request(struct exchange *x)
 	for (const struct h1_field *f = h->field, *end = f + h->fields; f < end; f++) {
 		if (f->id && field_is(f->id, FIELD_HOP | FIELD_OURS))
 			continue;
-		if (f->flags & H1_FIELD_NAMED_IN_CONNECTION || untrusted(x, f))
+		if (f->flags & H1_FIELD_STOPS || untrusted(x, f))
 			continue;
 		p = put_field(p, h1_name(x->base, f), h1_value(x->base, f));
 	}
 	p = put_forwarding(p, x, host);
+	p = put_hops(p, x);
 	p = put_request_framing(p, x);
 	p = LIT(p, "\r\n");
 	buf_commit(&x->up_out, (size_t)(p - start));
@@ -235,12 +261,42 @@ static char *put_status_line(char *p, const struct h1_head *h, const char *base)
 	return LIT(p, "\r\n");
 }
 
+/* Where the origin has left it out (RFC 9110, 6.6.1). */
+static char *put_date(char *p, struct exchange *x)
+{
+	if (h1_has(&x->resp, FIELD_DATE))
+		return p;
+	worker_time(x->worker);
+	return put_field(p, STR("Date"), str_of(x->worker->time.date));
+}
+
 /* Says what becomes of the connection only where the version's default does not (RFC 9112, 9.3). */
 static char *put_connection(char *p, const struct exchange *x)
 {
 	if (!x->keep)
 		return LIT(p, "Connection: close\r\n");
 	return x->req.version_minor == 0 ? LIT(p, "Connection: keep-alive\r\n") : p;
+}
+
+/* Of a 101 the protocol that was agreed on; of a 426 those that the site lists (RFC 9110, 7.8 and 15.5.22).
+ */
+static char *put_upgrade(char *p, struct exchange *x, const char *base)
+{
+	struct str token;
+	char *start = p;
+	p = LIT(p, "Connection: upgrade\r\nUpgrade: ");
+	char *first = p;
+	for (const struct h1_field *f = h1_find(&x->resp, FIELD_UPGRADE); f; f = h1_find_next(&x->resp, f)) {
+		struct str list = h1_value(base, f);
+		while (str_next_element(&list, &token)) {
+			if (!exchange_may_upgrade(x, token))
+				continue;
+			if (p > first)
+				*p++ = ',';
+			p = fmt_str(p, token);
+		}
+	}
+	return p > first ? LIT(p, "\r\n") : start;
 }
 
 static char *put_response_framing(char *p, struct exchange *x, enum out_framing framing)
@@ -317,7 +373,7 @@ static char *put_response_fields(char *p, struct exchange *x, const char *base)
 	const struct h1_head *h = &x->resp;
 	bool cookies = rewrites_cookies(x);
 	for (const struct h1_field *f = h->field, *end = f + h->fields; f < end; f++) {
-		if (f->flags & H1_FIELD_NAMED_IN_CONNECTION)
+		if (f->flags & H1_FIELD_STOPS)
 			continue;
 		if (f->id) {
 			if (field_is(f->id, FIELD_HOP) || ours_in_response(x, f->id))
@@ -363,13 +419,10 @@ bool render_response(struct exchange *x, const char *base, enum out_framing fram
 	p = LIT(p, "X-Request-Id: ");
 	p = mempcpy(p, x->id, REQUEST_ID);
 	p = LIT(p, "\r\n");
-	if (x->resp.status == 101) {
-		p = LIT(p, "Connection: upgrade\r\nUpgrade: ");
-		p = fmt_str(p, h1_value(base, h1_find(&x->resp, FIELD_UPGRADE)));
-		p = LIT(p, "\r\n");
-	} else {
-		p = put_connection(p, x);
-	}
+	if (x->resp.status != 101)
+		p = put_date(put_connection(p, x), x);
+	if (x->resp.status == 101 || x->resp.status == 426)
+		p = put_upgrade(p, x, base);
 	p = LIT(p, "\r\n");
 	buf_commit(out, (size_t)(p - start));
 	return true;
@@ -384,8 +437,7 @@ bool render_interim(struct exchange *x, const char *base)
 		return false;
 	char *p = put_status_line(start, &x->resp, base);
 	for (const struct h1_field *f = x->resp.field, *end = f + x->resp.fields; f < end; f++) {
-		if (f->flags & H1_FIELD_NAMED_IN_CONNECTION || field_is(f->id, FIELD_HOP) ||
-		    f->id == FIELD_CONTENT_LENGTH)
+		if (f->flags & H1_FIELD_STOPS || field_is(f->id, FIELD_HOP) || f->id == FIELD_CONTENT_LENGTH)
 			continue;
 		p = put_field(p, h1_name(base, f), h1_value(base, f));
 	}

@@ -122,14 +122,14 @@ def test_more_interim_responses_than_a_client_is_held_for(origins, start):
     """All of them come in one piece, and nothing comes after them that could wake anybody."""
     def script(conn):
         conn.read_request()
-        interim = b"HTTP/1.1 103 Early Hints\r\nLink: </%s>\r\n\r\n" % (b"a" * 900)
-        conn.send(interim * 600 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        interim = b"HTTP/1.1 103 Early Hints\r\nLink: </%s>\r\n\r\n" % (b"a" * 6000)
+        conn.send(interim * 100 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         conn.read_request()
     weir = start(base_config(origins(script=script), workers=1))
     for _ in range(3):
         with weir.client(timeout=4) as c:
             res = c.request()
-            assert (res.status, res.body, len(res.interim)) == (200, b"ok", 600)
+            assert (res.status, res.body, len(res.interim)) == (200, b"ok", 100)
 
 
 # Whose fault it is when bytes stop

@@ -58,8 +58,8 @@ static inline bool same_results(const struct h1_head *a, const struct h1_head *b
 	return a->length == b->length && a->version_minor == b->version_minor && a->method == b->method &&
 	       a->form == b->form && a->framing == b->framing && a->has_length == b->has_length &&
 	       a->keep_alive == b->keep_alive && a->connection_upgrade == b->connection_upgrade &&
-	       a->expect_continue == b->expect_continue && a->has_query == b->has_query &&
-	       a->status == b->status && a->host_port == b->host_port &&
+	       a->expect_continue == b->expect_continue && a->connection_fields == b->connection_fields &&
+	       a->has_query == b->has_query && a->status == b->status && a->host_port == b->host_port &&
 	       a->content_length == b->content_length && a->keep_alive_s == b->keep_alive_s &&
 	       a->present[0] == b->present[0] && a->present[1] == b->present[1];
 }

@@ -340,6 +340,33 @@ static void short_bodies_pass_in_every_split(void **state)
 				}
 }
 
+/* Dropped ones are parsed as strictly as others. */
+static void trailers_are_dropped_where_told(void **state)
+{
+	static const struct {
+		const char *text;
+		enum body_move ends;
+	} rows[] = {
+		{"3\r\nabc\r\n0\r\nX-A: 1\r\nX-B: 2\r\n\r\n", BODY_MOVE_DONE},
+		{"3\r\nabc\r\n0\r\nX-A : 1\r\n\r\n", BODY_MOVE_BAD},
+	};
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct body_in b;
+		struct buf from = {NULL, 0, 0};
+		sink_open(&sink, true, 0);
+		body_begin(&b, H1_FRAMING_CHUNKED, 0, &limits);
+		b.no_trailers = true;
+		assert_true(buf_append(&from, rows[i].text, strlen(rows[i].text)));
+		assert_int_equal(body_move(&b, &from, false, &sink.out), rows[i].ends);
+		sink_read(&sink, SIZE_MAX);
+		if (rows[i].ends == BODY_MOVE_DONE)
+			assert_string_equal(sink.got.p, "3\r\nabc\r\n0\r\n\r\n");
+		buf_drop(&from);
+		sink_close(&sink);
+	}
+}
+
 static void long_bodies_pass_into_sinks_that_take_little(void **state)
 {
 	static const size_t sizes[] = {1, 4095, 4096, 65535, 65536, 65537, 300000};
@@ -623,6 +650,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(short_bodies_pass_in_every_split),
+		cmocka_unit_test(trailers_are_dropped_where_told),
 		cmocka_unit_test(long_bodies_pass_into_sinks_that_take_little),
 		cmocka_unit_test(a_full_sink_at_the_end_of_a_length_still_gets_its_last_chunk),
 		cmocka_unit_test(a_source_that_ends_in_the_middle_is_bad_and_never_looks_whole),

@@ -43,6 +43,7 @@ static void test_defaults(void **state)
 	assert_int_equal(u->idle_us, 60 * USEC_PER_SEC);
 	assert_int_equal(u->keepalive_us, 4 * USEC_PER_SEC);
 	assert_int_equal(u->max_requests, 0);
+	assert_true(u->via);
 	assert_int_equal(c->timeouts.head_us, 10 * USEC_PER_SEC);
 	assert_int_equal(c->timeouts.body_us, 30 * USEC_PER_SEC);
 	assert_int_equal(c->timeouts.idle_us, 75 * USEC_PER_SEC);
@@ -187,6 +188,7 @@ static const struct sample samples[] = {
 	 "      keepalive: 0s\n"},
 	{"upstreams.*.max_requests", UP("servers: [10.0.0.1:80], max_requests: 500"),
 	 "    max_requests: 500\n"},
+	{"upstreams.*.via", UP("servers: [10.0.0.1:80], via: off"), "    via: off\n"},
 	{"sites[].hosts", SITE("hosts: [\"*\", \"*.X.com\", y.com., \"[2001:DB8::0]\"], upstream: api"),
 	 "  - hosts: [\"*\", \"*.x.com\", y.com, \"[2001:db8::]\"]\n"},
 	{"sites[].upstream", SITE("hosts: [h], upstream: web"), "    upstream: web\n"},

@@ -563,7 +563,10 @@ static void connections(void **state)
 		GOOD("GET / HTTP/1.0\r\nProxy-Connection: keep-alive\r\n\r\n", "GET O / @ none 1.0"),
 
 		GOOD(POST("Expect: 100-continue\r\nContent-Length: 5"), "POST O / @a 5 keep expect"),
-		GOOD(POST("Expect: 100-Continue"), "POST O / @a none keep expect"),
+		GOOD(POST("Expect: 100-Continue\r\nTransfer-Encoding: chunked"),
+		     "POST O / @a chunked keep expect"),
+		GOOD(POST("Expect: 100-continue"), "POST O / @a none keep"),
+		GOOD(POST("Expect: 100-continue\r\nContent-Length: 0"), "POST O / @a 0 keep"),
 		GOOD("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
 		     "POST O / @ 5 1.0"),
 #define OTHER_EXPECTATION 417, "an expectation other than 100-continue"
@@ -589,7 +592,7 @@ static bool named(const struct h1_head *h, const char *buf, const char *name)
 	const struct h1_field *f = h1_find_name(h, buf, str_of(name), NULL);
 
 	assert_non_null(f);
-	return f->flags & H1_FIELD_NAMED_IN_CONNECTION;
+	return f->flags & H1_FIELD_STOPS;
 }
 
 static void names_in_connection(void **state)
@@ -614,8 +617,56 @@ static void names_in_connection(void **state)
 	const struct h1_field *again =
 		h1_find_name(&c.head, text, STR("x-one"), h1_find_name(&c.head, text, STR("x-one"), NULL));
 	assert_non_null(again);
-	assert_true(again->flags & H1_FIELD_NAMED_IN_CONNECTION);
+	assert_true(again->flags & H1_FIELD_STOPS);
 	assert_false(c.head.keep_alive);
+}
+
+/* Only names that may be those of trailers count. */
+static void fields_named_in_connection_are_told(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		bool fields;
+	} rows[] = {
+		{FIELDS("X-A: 1"), false},
+		{FIELDS("Connection: close"), false},
+		{FIELDS("Connection: Keep-Alive, Upgrade, TE, HTTP2-Settings"), false},
+		{FIELDS("Connection: x-absent"), true},
+		{FIELDS("Connection: TE\r\nConnection: close, X-A\r\nX-A: 1"), true},
+		{FIELDS("Connection: etag"), true},
+	};
+	struct checked c;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_null(check_splits(&kind, rows[i].text, strlen(rows[i].text), &c));
+		assert_int_equal(c.result, H1_DONE);
+		assert_int_equal(c.head.connection_fields, rows[i].fields);
+	}
+}
+
+/* RFC 9110, 10.1.1: it goes on only where it may be answered. */
+static void ignored_expectations_stop(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		bool stops;
+	} rows[] = {
+		{POST("Expect: 100-continue\r\nContent-Length: 1"), false},
+		{POST("Transfer-Encoding: chunked\r\nExpect: 100-continue"), false},
+		{POST("Content-Length: 0\r\nExpect: 100-continue"), true},
+		{POST("Expect: 100-continue"), true},
+		{"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", true},
+	};
+	struct checked c;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_null(check_splits(&kind, rows[i].text, strlen(rows[i].text), &c));
+		assert_int_equal(c.result, H1_DONE);
+		assert_int_equal(h1_find(&c.head, FIELD_EXPECT)->flags & H1_FIELD_STOPS ? 1 : 0,
+				 rows[i].stops);
+	}
 }
 
 static void options_are_limited(void **state)
@@ -911,6 +962,8 @@ int main(void)
 		cmocka_unit_test(connections),
 		cmocka_unit_test(names_in_connection),
 		cmocka_unit_test(options_are_limited),
+		cmocka_unit_test(fields_named_in_connection_are_told),
+		cmocka_unit_test(ignored_expectations_stop),
 		cmocka_unit_test(fields_are_found),
 		cmocka_unit_test(absolute_spans),
 		cmocka_unit_test(methods_are_known),
