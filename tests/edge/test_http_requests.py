@@ -477,7 +477,9 @@ def test_early_response_while_the_body_flows(start, origins, status, total, keep
     def script(conn):
         conn.read_head()
         conn.respond(status, answer, [("Connection", "close")] if origin_closes else [])
-        assert origin_closes or conn.wait_closed(10), "who answered half a request gets no other one"
+        if origin_closes:
+            conn.half_close()    # a close with bytes unread would be a reset, and take the answer along
+        assert conn.wait_closed(10), "who answered half a request gets no other one"
     weir, origin = expecting(start, origins, script, caps={"body": "off"})
     with weir.client(timeout=20) as c:
         c.send(lines("Content-Length: %d" % total) + b"x" * 10_000)

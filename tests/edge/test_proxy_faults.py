@@ -209,10 +209,11 @@ def test_client_that_leaves_takes_its_request_along(origins, start):
         conn.read_request()
         if conn.wait_closed(5):
             gone.set()
-    weir = start(base_config(origins(script=script)))
+    origin = origins(script=script)
+    weir = start(base_config(origin))
     c = weir.client()
     c.send(build("GET", "/slow"))
-    wait_for(lambda: weir.metric("weir_requests_active") >= 1, 3)
+    origin.wait_requests(1)
     c.reset()
     assert gone.wait(5), "the origin still works for a client that reset its connection"
 
