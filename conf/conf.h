@@ -32,6 +32,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ratelimit/policy.h"
+#include "ratelimit/redis_target.h"
 
 #define CONF_HASH 17 /* hex digits and the NUL */
 #define CONF_SITES_MAX 512
@@ -90,6 +91,7 @@ struct conf_redis {
 	unsigned db;
 	struct str username, password; /* n == 0: none */
 	struct str prefix;
+	enum redis_cluster cluster;
 	usec_t timeout_us;
 	enum conf_on_failure on_failure;
 };

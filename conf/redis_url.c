@@ -136,6 +136,20 @@ const char *redis_url_parse(struct arena *arena, struct str url, struct redis_ur
 
 /* --- the key --- */
 
+struct redis_target redis_url_target(const struct conf_redis *r)
+{
+	return (struct redis_target){
+		.host = r->host,
+		.port = r->port,
+		.is_unix = r->is_unix,
+		.db = r->db,
+		.cluster = r->cluster,
+		.username = r->username,
+		.password = r->password,
+		.prefix = r->prefix,
+	};
+}
+
 static struct str shown_url(struct load *l, const struct redis_url *u)
 {
 	if (u->is_unix)

@@ -7,6 +7,7 @@
 #define WEIR_CONF_REDIS_URL_H
 
 #include "conf/arena.h"
+#include "conf/conf.h"
 
 #define REDIS_PORT 6379
 
@@ -19,6 +20,9 @@ struct redis_url {
 };
 
 /* NULL, or what is expected. No part of the URL is in the answer, as there may be a password in it. */
+/* Where rate_limit.redis says that the server is. It points into the conf. */
+struct redis_target redis_url_target(const struct conf_redis *);
+
 const char *redis_url_parse(struct arena *, struct str url, struct redis_url *);
 
 #endif

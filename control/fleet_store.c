@@ -8,6 +8,7 @@
 #include "base/events.h"
 #include "base/log.h"
 #include "base/siphash.h"
+#include "conf/redis_url.h"
 
 #define ANSWER_WITHIN USEC_PER_SEC  /* else the connection is taken for dead */
 #define FRESH_US (5 * USEC_PER_SEC) /* a forgiving so young may be news to a control that has just begun */
@@ -271,15 +272,7 @@ void fleet_disconnect(struct fleet *f)
 
 static bool connect_both(struct fleet *f, const struct conf_redis *r)
 {
-	const struct redis_target target = {
-		.host = r->host,
-		.port = r->port,
-		.is_unix = r->is_unix,
-		.db = r->db,
-		.username = r->username,
-		.password = r->password,
-		.prefix = r->prefix,
-	};
+	const struct redis_target target = redis_url_target(r);
 	struct redis_conn_setup setup = {
 		.loop = &f->c->loop, .target = &target, .owner = f, .changed = on_changed};
 	f->base.n = 0;

@@ -143,7 +143,7 @@ int main(int argc, char **argv)
 	if (!commands)
 		return 2;
 	rig_start(&redis);
-	load(argc > 2 ? file(argv[2]) : redis_script_text, question_sha);
+	load(argc > 2 ? file(argv[2]) : redis_scripts[REDIS_SCRIPT_ASK], question_sha);
 	load("return redis.call('INCR', KEYS[1])", incr_sha);
 	compare("granted", commands, 1000000, 60 * USEC_PER_SEC);
 	compare("expiring", commands, 1000000, 1 * USEC_PER_SEC);

@@ -16,11 +16,11 @@
 #include "base/events.h"
 #include "base/log.h"
 #include "base/ring.h"
+#include "conf/redis_url.h"
 #include "proxy/access_log.h"
 #include "proxy/client.h"
 #include "proxy/exchange.h"
 #include "proxy/listener.h"
-#include "ratelimit/redis_conn.h"
 #include "ratelimit/table.h"
 
 #define LINGER_US (5 * USEC_PER_SEC)
@@ -394,15 +394,7 @@ static bool open_limiter(struct worker *w, struct shm *shm)
 							     [ON_FAILURE_ALLOW] = LIMITER_ALLOW,
 							     [ON_FAILURE_DENY] = LIMITER_DENY};
 	const struct conf_rate_limit *c = &w->conf->rate_limit;
-	struct redis_target target = {
-		.host = c->server.host,
-		.port = c->server.port,
-		.is_unix = c->server.is_unix,
-		.db = c->server.db,
-		.username = c->server.username,
-		.password = c->server.password,
-		.prefix = c->server.prefix,
-	};
+	struct redis_target target = redis_url_target(&c->server);
 	size_t size;
 	void *section = shm_section(shm, SHM_TABLE, &size);
 	w->table = table_attach(section, size, (uint16_t)w->info.slot);

@@ -256,9 +256,9 @@ static void keep(struct batch *b, const struct redis_answer *a)
 		const struct window_state *s = &a->state[i];
 		bool full = !b->ask[i].policy->shadow && !s->remaining;
 		/* Counted from the sending; from the answer, the round trip would become false refusals. */
-		usec_t until = full ? b->question.sent_at + s->retry_after_us : 0;
+		usec_t until = full ? store_question_sent_at(&b->question) + s->retry_after_us : 0;
 		table_refusal_set(l->table, &b->client, &b->ask[i], l->loop->now, b->generation, until, s,
-				  b->question.sent_at);
+				  store_question_sent_at(&b->question));
 	}
 }
 
@@ -437,7 +437,7 @@ enum limiter_answer limiter_ask(struct limiter *l, struct ticket *t)
 	if (l->store) {
 		if (refused_already(l, t))
 			return LIMITER_NOW;
-		struct batch *b = store_redis_open(l->store) ? gather(l, t) : NULL;
+		struct batch *b = store_redis_open(l->store, &t->client) ? gather(l, t) : NULL;
 		if (b) {
 			join(b, t);
 			return LIMITER_WAIT;
@@ -497,7 +497,8 @@ struct limiter *limiter_new(const struct limiter_setup *setup)
 	list_init(&l->busy);
 	timeout_init(&l->busy_timer, on_busy_timer);
 	if (setup->redis) {
-		const struct store_redis_setup store = {l->loop, setup->redis, setup->timeout_us};
+		const struct store_redis_setup store = {
+			.loop = l->loop, .target = setup->redis, .timeout_us = setup->timeout_us};
 		l->store = store_redis_new(&store);
 		if (!l->store) {
 			destroy(l);
@@ -526,5 +527,5 @@ void limiter_free(struct limiter *l)
 
 bool limiter_ready(const struct limiter *l)
 {
-	return !l->store || store_redis_open(l->store);
+	return !l->store || store_redis_ready(l->store);
 }

@@ -11,16 +11,15 @@
 #include "base/buf.h"
 #include "base/fmt.h"
 #include "base/log.h"
-#include "base/metric.h"
 #include "base/stream.h"
 #include "ratelimit/redis_lookup.h"
+#include "ratelimit/redis_trouble.h"
 
 #define MAGIC 0x72646973u
 #define BACKOFF_MIN (50 * USEC_PER_MSEC)
 #define BACKOFF_MAX (900 * USEC_PER_MSEC)
 #define CONNECT_WITHIN (2 * USEC_PER_SEC) /* each address, greeting included; and a name */
-#define LOG_EVERY (10 * USEC_PER_SEC)
-#define OUT_MAX (8u << 20) /* bytes that may wait to be written */
+#define OUT_MAX (8u << 20)		  /* bytes that may wait to be written */
 #define READ_PIECE 16384
 #define READS_A_TURN 16
 
@@ -39,8 +38,8 @@ struct redis_conn {
 	void (*pushed)(struct redis_conn *, void *, const struct redis_reply *);
 
 	enum redis_conn_state state;
-	enum redis_failure failure; /* the last one */
-	uint32_t session;	    /* counts connections: a change under a callback is seen by it */
+	struct redis_trouble trouble;
+	uint32_t session; /* counts connections: a change under a callback is seen by it */
 	bool freed;
 
 	struct stream stream;
@@ -61,10 +60,6 @@ struct redis_conn {
 	struct task read_on;
 	struct hook hook;
 	struct grave grave;
-
-	bool said_loudly;
-	struct log_limit log_limit;
-	series_t failures[REDIS_FAILURES];
 };
 
 static void connect_next(struct redis_conn *c, const char *because);
@@ -85,7 +80,7 @@ enum redis_conn_state redis_conn_state(const struct redis_conn *c)
 
 enum redis_failure redis_conn_last_failure(const struct redis_conn *c)
 {
-	return c->failure;
+	return c->trouble.last;
 }
 
 unsigned redis_conn_waiting(const struct redis_conn *c)
@@ -110,64 +105,13 @@ static void set_state(struct redis_conn *c, enum redis_conn_state to)
 		return;
 	if (to == REDIS_CONN_READY) {
 		c->backoff = 0;
-		c->failure = REDIS_FINE;
-		c->said_loudly = false;
-		c->log_limit = (struct log_limit){0, 0};
+		redis_trouble_over(&c->trouble);
 	}
 	if (c->changed && !c->freed)
 		c->changed(c, c->owner);
 }
 
 /* Failures */
-
-static void say(struct redis_conn *c, enum redis_failure f, const char *detail)
-{
-	unsigned missed = 0;
-	char where[280];
-	if (c->target.is_unix)
-		snprintf(where, sizeof(where), "%.*s", (int)c->target.host.n, c->target.host.p);
-	else
-		snprintf(where, sizeof(where), "%.*s:%u", (int)c->target.host.n, c->target.host.p,
-			 c->target.port);
-	if (log_limit_pass(&c->log_limit, c->loop->now, LOG_EVERY, &missed))
-		log_warn("redis %s: %s: %s", where, redis_failure_name(f), detail);
-}
-
-/* What an operator must mend. The server's own text is not repeated: it names the user. */
-static const char *remedy(enum redis_failure f, struct str text)
-{
-	static const struct {
-		struct str word;
-		const char *text;
-	} rows[] = {
-		{STR("NOAUTH"), "the server wants a login: set rate_limit.redis.password (and username)"},
-		{STR("WRONGPASS"), "the server refuses rate_limit.redis.username and password"},
-		{STR("NOPERM"),
-		 "the ACL of rate_limit.redis.username lacks a command, key or channel that weir needs"},
-		{STR("DENIED"), "the server is in protected mode: it takes no connections from here"},
-		{STR("ERR invalid password"), "the server refuses rate_limit.redis.password"},
-		{STR("MOVED"), "the server belongs to a Redis Cluster, and rate_limit.redis.url names only "
-			       "one of its nodes"},
-	};
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (text.n >= rows[i].word.n && memcmp(text.p, rows[i].word.p, rows[i].word.n) == 0)
-			return rows[i].text;
-	return f == REDIS_AUTH ? "the server refuses the login that rate_limit.redis describes" : NULL;
-}
-
-static void say_loudly(struct redis_conn *c, const char *text)
-{
-	if (text && !c->said_loudly)
-		log_error("rate limit store: %s", text);
-	c->said_loudly |= text != NULL;
-}
-
-static void count_error(struct redis_conn *c, const struct redis_reply *r)
-{
-	metric_add(c->failures[r->failure], 1);
-	c->failure = r->failure;
-	say_loudly(c, remedy(r->failure, r->text));
-}
 
 static void answer(struct redis_conn *c, const struct redis_reply *r)
 {
@@ -232,9 +176,7 @@ static void fail(struct redis_conn *c, enum redis_failure f, const char *detail)
 		return;
 	struct redis_call *orphans = take_all(c);
 	hang_up(c);
-	metric_add(c->failures[f], 1);
-	c->failure = f;
-	say(c, f, detail);
+	redis_trouble_failed(&c->trouble, f, detail, c->loop->now);
 	c->backoff = c->backoff ? c->backoff * 2 : BACKOFF_MIN;
 	if (c->backoff > BACKOFF_MAX)
 		c->backoff = BACKOFF_MAX;
@@ -342,10 +284,11 @@ static bool greeting_failed(struct redis_conn *c, const struct redis_reply *r, b
 		return false;
 	if (c->state != REDIS_CONN_GREETING) /* already told */
 		return true;
-	enum redis_failure f = login && r->failure == REDIS_OTHER ? REDIS_AUTH : r->failure;
-	say_loudly(c, remedy(f, r->text));
+	enum redis_failure f = login && r->failure == REDIS_OTHER ? REDIS_WRONGPASS : r->failure;
+	redis_trouble_loudly(&c->trouble, redis_trouble_remedy(&c->trouble, f, r->text));
 	fail(c, f,
-	     f == REDIS_AUTH ? "the server refuses the login" : "the greeting was answered with an error");
+	     redis_failure_is_login(f) ? "the server refuses the login"
+				       : "the greeting was answered with an error");
 	return true;
 }
 
@@ -358,7 +301,8 @@ static void on_select(struct redis_call *call, const struct redis_reply *r)
 {
 	struct redis_conn *c = list_entry(call, struct greeting, call)->conn;
 	if (r->kind == REDIS_ERROR && r->failure == REDIS_OTHER)
-		say_loudly(c, "the server has no database of the number in rate_limit.redis.url");
+		redis_trouble_loudly(&c->trouble,
+				     "the server has no database of the number in rate_limit.redis.url");
 	greeting_failed(c, r, false);
 }
 
@@ -370,7 +314,7 @@ static void on_name(struct redis_call *call, const struct redis_reply *r)
 static void on_ping(struct redis_call *call, const struct redis_reply *r)
 {
 	struct redis_conn *c = list_entry(call, struct greeting, call)->conn;
-	bool denied = r->kind == REDIS_ERROR && r->text.n >= 6 && memcmp(r->text.p, "NOPERM", 6) == 0;
+	bool denied = r->kind == REDIS_ERROR && r->failure == REDIS_NOPERM;
 	if (!denied && greeting_failed(c, r, false))
 		return;
 	if (r->kind != REDIS_STATUS && !denied) {
@@ -428,9 +372,9 @@ static bool take_replies(struct redis_conn *c)
 			fail(c, r->kind == REDIS_ERROR ? r->failure : REDIS_GARBAGE,
 			     "an answer to no question came");
 		} else {
-			bool readonly = r->kind == REDIS_ERROR && r->failure == REDIS_READONLY;
+			bool readonly = r->kind == REDIS_ERROR && redis_failure_is_replica(r->failure);
 			if (r->kind == REDIS_ERROR && c->state == REDIS_CONN_READY)
-				count_error(c, r);
+				redis_trouble_answer(&c->trouble, r);
 			answer(c, r);
 			if (readonly && c->session == session)
 				fail(c, REDIS_READONLY, "it is a replica; looking for the master again");
@@ -579,52 +523,13 @@ static void on_timer(struct timeout *t)
 
 /* Life */
 
-static bool copy_str(struct str *s)
-{
-	char *copy = malloc(s->n + 1);
-	if (!copy)
-		return false;
-	if (s->n)
-		memcpy(copy, s->p, s->n);
-	copy[s->n] = 0;
-	s->p = copy;
-	return true;
-}
-
-static void free_secret(struct str s)
-{
-	if (s.p)
-		explicit_bzero((char *)(uintptr_t)s.p, s.n);
-	free((char *)(uintptr_t)s.p);
-}
-
-static bool copy_target(struct redis_target *to, const struct redis_target *from)
-{
-	*to = *from;
-	to->host.p = to->username.p = to->password.p = NULL;
-	to->prefix = STR_NONE; /* keys are their sender's business */
-	struct str host = from->host, user = from->username, pass = from->password;
-	if (!copy_str(&host))
-		return false;
-	to->host = host;
-	if (!copy_str(&user))
-		return false;
-	to->username = user;
-	if (!copy_str(&pass))
-		return false;
-	to->password = pass;
-	return true;
-}
-
 static void destroy(struct redis_conn *c)
 {
 	timeout_class_drop(&c->wait);
 	hook_del(&c->hook);
 	redis_lookup_free(c->lookup);
 	redis_parser_free(c->parser);
-	free_secret(c->target.host);
-	free_secret(c->target.username);
-	free_secret(c->target.password);
+	redis_target_free(&c->target);
 	c->magic = 0;
 	free(c);
 }
@@ -634,15 +539,6 @@ static void on_buried(struct grave *g)
 	destroy(list_entry(g, struct redis_conn, grave));
 }
 
-static void open_series(struct redis_conn *c)
-{
-	char labels[METRIC_LABELS];
-	for (unsigned f = 1; f < REDIS_FAILURES; f++) {
-		metric_label(labels, sizeof(labels), "kind", redis_failure_name((enum redis_failure)f));
-		c->failures[f] = metric_series(METRIC_STORE_FAILURES, labels);
-	}
-}
-
 static bool open_lookup(struct redis_conn *c)
 {
 	const struct redis_lookup_setup setup = {
@@ -650,6 +546,8 @@ static bool open_lookup(struct redis_conn *c)
 		.host = c->target.host.p,
 		.port = c->target.port,
 		.is_unix = c->target.is_unix,
+		.hosts_file = c->target.hosts_file,
+		.resolv_file = c->target.resolv_file,
 		.owner = c,
 		.found = on_found,
 	};
@@ -685,11 +583,11 @@ struct redis_conn *redis_conn_new(const struct redis_conn_setup *s)
 	task_init(&c->read_on, on_read_on);
 	timeout_init(&c->timer, on_timer);
 	c->parser = redis_parser_new();
-	if (!c->parser || !copy_target(&c->target, s->target) || !open_lookup(c)) {
+	if (!c->parser || !redis_target_copy(&c->target, s->target) || !open_lookup(c)) {
 		destroy(c);
 		return NULL;
 	}
-	open_series(c);
+	redis_trouble_init(&c->trouble, &c->target);
 	hook_add(c->loop, &c->hook, on_turn);
 	return c;
 }

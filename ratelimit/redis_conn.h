@@ -22,9 +22,7 @@
  * call anything here, free included. On a loss `changed` comes first, then the `done` of all that waited.
  *
  * A turn's commands leave in one write, at its end (a loop hook), or when redis_conn_flush says so.
- * Failures are counted (weir_store_failures_total) and logged; user names and passwords never reach a log,
- * nor does a server's text that might hold them. What takes an operator to mend is said once, loudly, until
- * it was READY again.
+ * Failures are counted and said as ratelimit/redis_trouble.h has it.
  */
 #ifndef WEIR_RATELIMIT_REDIS_CONN_H
 #define WEIR_RATELIMIT_REDIS_CONN_H
@@ -36,16 +34,7 @@
 #include "base/loop.h"
 #include "base/str.h"
 #include "ratelimit/redis_reply.h"
-
-struct redis_target {
-	struct str host; /* a name, an address without brackets, or a unix socket's path */
-	uint16_t port;
-	bool is_unix;
-	unsigned db;
-	struct str username, password; /* n == 0: none */
-	struct str prefix;	       /* of keys; p == NULL: "weir:" */
-};
-#define REDIS_PREFIX "weir:"
+#include "ratelimit/redis_target.h"
 
 enum redis_conn_state {
 	REDIS_CONN_IDLE,

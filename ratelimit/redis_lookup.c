@@ -79,17 +79,26 @@ static void on_found(int err, struct evutil_addrinfo *found, void *arg)
 		tell(l, err ? evutil_gai_strerror(err) : "the name has no address");
 }
 
+static const char *file(const char *own, const char *usual)
+{
+	return own ? own : usual;
+}
+
+/* A container's name servers may change under it. Without the file evdns takes 127.0.0.1, as resolv.conf(5)
+ * says. */
 static bool open_dns(struct redis_lookup *l)
 {
-	if (!l->dns) {
+	if (l->dns)
+		evdns_base_clear_nameservers_and_suspend(l->dns);
+	else
 		l->dns = evdns_base_new(l->setup.loop->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-		if (!l->dns)
-			return false;
-		/* Without the file it sets 127.0.0.1, as resolv.conf(5) says. */
-		evdns_base_resolv_conf_parse(l->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
-	}
+	if (!l->dns)
+		return false;
 	evdns_base_clear_host_addresses(l->dns);
-	evdns_base_load_hosts(l->dns, "/etc/hosts");
+	evdns_base_resolv_conf_parse(l->dns, DNS_OPTIONS_ALL & ~DNS_OPTION_HOSTSFILE,
+				     file(l->setup.resolv_file, "/etc/resolv.conf"));
+	evdns_base_load_hosts(l->dns, file(l->setup.hosts_file, "/etc/hosts"));
+	evdns_base_resume(l->dns);
 	return true;
 }
 

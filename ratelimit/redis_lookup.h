@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The socket addresses of a host name, a numeric address or a unix socket's path, without blocking: names are
- * asked of /etc/hosts, which is read anew each time, and of the servers in /etc/resolv.conf. The resolver is
- * made with the first name.
+ * asked of /etc/hosts and of the servers in /etc/resolv.conf, both of which are read anew each time. The
+ * resolver is made with the first name.
  *
  * `found` is called once for each start, in the call itself or later from the loop, with n == 0 and an error
  * when there is no address. It may start anew and may free. After redis_lookup_free it is not called again.
@@ -29,6 +29,8 @@ struct redis_lookup_setup {
 	const char *host; /* kept, not copied: as long as the lookup lives */
 	uint16_t port;
 	bool is_unix;
+	/* Kept; NULL: those in /etc. */
+	const char *hosts_file, *resolv_file;
 	void *owner;
 	void (*found)(void *owner, const struct redis_address *, unsigned n, const char *error);
 };

@@ -24,19 +24,23 @@ struct redis_parser {
 
 static const struct failure_row {
 	const char *name;
-	struct str code[5]; /* first words of errors */
+	struct str code[3]; /* first words of errors */
 } failures[REDIS_FAILURES] = {
 	[REDIS_FINE] = {"none", {{NULL, 0}}},
 	[REDIS_REFUSED] = {"refused", {{NULL, 0}}},
 	[REDIS_RESOLVE] = {"resolve", {{NULL, 0}}},
 	[REDIS_TIMEOUT] = {"timeout", {{NULL, 0}}},
-	[REDIS_AUTH] = {"auth", {STR("NOAUTH"), STR("WRONGPASS"), STR("NOPERM"), STR("DENIED"), {NULL, 0}}},
+	[REDIS_NOAUTH] = {"noauth", {STR("NOAUTH"), STR("DENIED"), {NULL, 0}}},
+	[REDIS_WRONGPASS] = {"wrongpass", {STR("WRONGPASS"), {NULL, 0}}},
+	[REDIS_NOPERM] = {"noperm", {STR("NOPERM"), {NULL, 0}}},
 	[REDIS_LOADING] = {"loading", {STR("LOADING"), {NULL, 0}}},
-	[REDIS_READONLY] = {"readonly", {STR("READONLY"), STR("MASTERDOWN"), {NULL, 0}}},
+	[REDIS_READONLY] = {"readonly", {STR("READONLY"), {NULL, 0}}},
+	[REDIS_MASTERDOWN] = {"masterdown", {STR("MASTERDOWN"), {NULL, 0}}},
 	[REDIS_OOM] = {"oom", {STR("OOM"), {NULL, 0}}},
 	[REDIS_NOSCRIPT] = {"noscript", {STR("NOSCRIPT"), {NULL, 0}}},
-	[REDIS_CLUSTER] = {"cluster",
-			   {STR("MOVED"), STR("ASK"), STR("CLUSTERDOWN"), STR("CROSSSLOT"), STR("TRYAGAIN")}},
+	[REDIS_MOVED] = {"moved", {STR("MOVED"), STR("ASK"), {NULL, 0}}},
+	[REDIS_TRYAGAIN] = {"tryagain", {STR("TRYAGAIN"), {NULL, 0}}},
+	[REDIS_CLUSTER] = {"clusterdown", {STR("CLUSTERDOWN"), STR("CROSSSLOT"), {NULL, 0}}},
 	[REDIS_BUSY] = {"busy", {STR("BUSY"), {NULL, 0}}},
 	[REDIS_GARBAGE] = {"garbage", {{NULL, 0}}},
 	[REDIS_CLOSED] = {"closed", {{NULL, 0}}},
@@ -52,7 +56,7 @@ const char *redis_failure_name(enum redis_failure f)
 static enum redis_failure by_word(struct str word)
 {
 	for (unsigned f = 0; f < REDIS_FAILURES; f++)
-		for (unsigned i = 0; i < 5 && failures[f].code[i].n; i++)
+		for (unsigned i = 0; i < 3 && failures[f].code[i].n; i++)
 			if (str_eq(failures[f].code[i], word))
 				return (enum redis_failure)f;
 	return REDIS_OTHER;

@@ -22,20 +22,26 @@
 /* Each kind of failure is counted by its name in weir_store_failures_total{kind}. */
 enum redis_failure {
 	REDIS_FINE,
-	REDIS_REFUSED,	/* no connection: refused, unreachable, no such socket */
-	REDIS_RESOLVE,	/* the name was not found */
-	REDIS_TIMEOUT,	/* no connection, greeting or answer in time */
-	REDIS_AUTH,	/* NOAUTH, WRONGPASS, NOPERM: it takes an operator to mend it */
-	REDIS_LOADING,	/* LOADING: it reads its data from disk */
-	REDIS_READONLY, /* READONLY, MASTERDOWN: this is a replica; the master is elsewhere */
-	REDIS_OOM,	/* maxmemory is reached */
-	REDIS_NOSCRIPT, /* the script is not loaded (any more) */
-	REDIS_CLUSTER,	/* CLUSTERDOWN, MOVED, ASK, CROSSSLOT, TRYAGAIN */
-	REDIS_BUSY,	/* a script of somebody else is running */
-	REDIS_GARBAGE,	/* what came is not RESP, or not an answer to what was asked */
-	REDIS_CLOSED,	/* the connection was closed under a question, or by the owner */
-	REDIS_FULL,	/* too many questions are waiting already */
-	REDIS_OTHER,	/* any other error */
+	REDIS_REFUSED, /* no connection: refused, unreachable, no such socket */
+	REDIS_RESOLVE, /* the name was not found */
+	REDIS_TIMEOUT, /* no connection, greeting or answer in time */
+	/* These take an operator to mend them: */
+	REDIS_NOAUTH,	  /* NOAUTH, DENIED: no login was sent, and one is wanted */
+	REDIS_WRONGPASS,  /* the login is refused */
+	REDIS_NOPERM,	  /* the ACL lacks a command, key or channel */
+	REDIS_LOADING,	  /* it reads its data from disk */
+	REDIS_READONLY,	  /* this is a replica; the master is elsewhere */
+	REDIS_MASTERDOWN, /* this is a replica that has lost its master */
+	REDIS_OOM,	  /* maxmemory is reached */
+	REDIS_NOSCRIPT,	  /* the script is not loaded (any more) */
+	REDIS_MOVED,	  /* MOVED, ASK: another node of the cluster has the slot */
+	REDIS_TRYAGAIN,	  /* the keys of the slot are on their way to another node */
+	REDIS_CLUSTER,	  /* CLUSTERDOWN, CROSSSLOT: nobody has the slot */
+	REDIS_BUSY,	  /* a script of somebody else is running */
+	REDIS_GARBAGE,	  /* what came is not RESP, or not an answer to what was asked */
+	REDIS_CLOSED,	  /* the connection was closed under a question, or by the owner */
+	REDIS_FULL,	  /* too many questions are waiting already */
+	REDIS_OTHER,	  /* any other error */
 	REDIS_FAILURES
 };
 
@@ -51,6 +57,17 @@ struct redis_reply {
 };
 
 const char *redis_failure_name(enum redis_failure);
+
+static inline bool redis_failure_is_login(enum redis_failure f)
+{
+	return f == REDIS_NOAUTH || f == REDIS_WRONGPASS || f == REDIS_NOPERM;
+}
+
+static inline bool redis_failure_is_replica(enum redis_failure f)
+{
+	return f == REDIS_READONLY || f == REDIS_MASTERDOWN;
+}
+
 /* By the error's first word; also where an old server wraps it in "ERR Error running script". */
 enum redis_failure redis_failure_of(struct str error_text);
 

@@ -13,7 +13,7 @@
  * by %.0f: Lua's tostring would round them. PEXPIRE is renewed in the first push of each half window, for one
  * window and a half.
  */
-const char redis_script_text[] =
+static const char ask_text[] =
 	"local call, key = redis.call, KEYS[1]\n"
 	"local t = call('TIME')\n"
 	"local stamp = t[1] .. t[2]\n"
@@ -108,6 +108,8 @@ const char redis_script_text[] =
 	"  answer[3 * i + 2] = size > 0 and tail + w - time or 0\n"
 	"end\n"
 	"return answer\n";
+
+const char *const redis_scripts[REDIS_SCRIPTS] = {[REDIS_SCRIPT_ASK] = ask_text};
 
 /* Keys */
 
@@ -238,7 +240,7 @@ unsigned redis_script_peek_args(struct str *argv, char *buf, const struct redis_
 {
 	unsigned n = 0;
 	argv[n++] = STR("EVAL");
-	argv[n++] = str_of(redis_script_text);
+	argv[n++] = str_of(ask_text);
 	argv[n++] = put_arg(&buf, q->asks);
 	for (unsigned i = 0; i < q->asks; i++) {
 		size_t len = redis_script_key(buf, q->prefix, q->ask[i].policy, q->client);

@@ -40,7 +40,9 @@
 #define REDIS_KEY_ROOM 112 /* longest key, without its prefix */
 #define REDIS_CLIENT_ROOM 32
 
-extern const char redis_script_text[];
+/* Each server is told all of them when it is connected. */
+enum redis_script { REDIS_SCRIPT_ASK, REDIS_SCRIPTS };
+extern const char *const redis_scripts[REDIS_SCRIPTS];
 
 /* Each writes without a NUL and returns the length. `out` has REDIS_CLIENT_ROOM, or the prefix's n +
  * REDIS_KEY_ROOM. */

@@ -125,9 +125,9 @@ static void errors_are_told_apart(void **state)
 		const char *text;
 		enum redis_failure is;
 	} rows[] = {
-		{"NOAUTH Authentication required.", REDIS_AUTH},
-		{"WRONGPASS invalid username-password pair or user is disabled.", REDIS_AUTH},
-		{"NOPERM this user has no permissions to run the 'evalsha' command", REDIS_AUTH},
+		{"NOAUTH Authentication required.", REDIS_NOAUTH},
+		{"WRONGPASS invalid username-password pair or user is disabled.", REDIS_WRONGPASS},
+		{"NOPERM this user has no permissions to run the 'evalsha' command", REDIS_NOPERM},
 		{"LOADING Redis is loading the dataset in memory", REDIS_LOADING},
 		{"READONLY You can't write against a read only replica. script: 5d, on @user_script:4.",
 		 REDIS_READONLY},
@@ -137,11 +137,13 @@ static void errors_are_told_apart(void **state)
 		 REDIS_READONLY},
 		{"OOM command not allowed when used memory > 'maxmemory'.", REDIS_OOM},
 		{"NOSCRIPT No matching script. Please use EVAL.", REDIS_NOSCRIPT},
-		{"MOVED 3999 127.0.0.1:6381", REDIS_CLUSTER},
+		{"MOVED 3999 127.0.0.1:6381", REDIS_MOVED},
+		{"ASK 3999 127.0.0.1:6381", REDIS_MOVED},
+		{"TRYAGAIN Multiple keys request during rehashing of slot", REDIS_TRYAGAIN},
 		{"CLUSTERDOWN The cluster is down", REDIS_CLUSTER},
 		{"BUSY Redis is busy running a script.", REDIS_BUSY},
 		{"BUSYKEY Target key name already exists.", REDIS_OTHER},
-		{"MASTERDOWN Link with MASTER is down", REDIS_READONLY},
+		{"MASTERDOWN Link with MASTER is down", REDIS_MASTERDOWN},
 		{"ERR unknown command", REDIS_OTHER},
 		{"", REDIS_OTHER},
 	};
@@ -394,10 +396,10 @@ static void wrong_logins_are_said_once_without_secrets(void **state)
 		struct refused r = {.target = rig_target(redis.port)};
 		r.target.username = str_of(rows[i].user);
 		r.target.password = str_of(rows[i].pass);
-		uint64_t before = rig_failures("auth");
+		uint64_t before = rig_failures("wrongpass");
 		with_log(run_refused, &r);
-		assert_int_equal(redis_conn_last_failure(r.conn), REDIS_AUTH);
-		assert_true(rig_failures("auth") >= before + 2);
+		assert_int_equal(redis_conn_last_failure(r.conn), REDIS_WRONGPASS);
+		assert_true(rig_failures("wrongpass") >= before + 2);
 		if (!strstr(logged, rows[i].says))
 			fail_msg("logged: %s", logged);
 		assert_int_equal(occurrences(logged, "rate limit store:"), 1);
@@ -414,7 +416,7 @@ static void a_login_that_is_missing(void **state)
 	rig_do(&redis, "CONFIG SET requirepass hush");
 	with_log(run_refused, &r);
 	rig_do(&redis, "CONFIG SET requirepass %s", "");
-	assert_int_equal(redis_conn_last_failure(r.conn), REDIS_AUTH);
+	assert_int_equal(redis_conn_last_failure(r.conn), REDIS_NOAUTH);
 	assert_non_null(strstr(logged, "set rate_limit.redis.password"));
 	/* Mended, it connects by itself. */
 	rig_until(&loop, rig_conn_ready, r.conn);
@@ -436,7 +438,7 @@ static void no_permission_later(void **state)
 	rig_until(&loop, rig_conn_ready, c);
 	assert_true(ask_words(c, &s, "SET", "a", "b"));
 	rig_until(&loop, is_done, &s);
-	assert_int_equal(s.failure, REDIS_AUTH);
+	assert_int_equal(s.failure, REDIS_NOPERM);
 	assert_true(redis_conn_ready(c));
 	close_conn(c);
 }
@@ -642,8 +644,8 @@ static void a_greeting_of_another_kind(void **state)
 		{"-ERR max number of clients reached\r\n", REDIS_OTHER, true},
 		{"HTTP/1.1 400 Bad Request\r\n\r\n", REDIS_GARBAGE, true},
 		{":1\r\n", REDIS_GARBAGE, false},
-		{"-NOAUTH Authentication required.\r\n", REDIS_AUTH, false},
-		{"-DENIED Redis is running in protected mode\r\n", REDIS_AUTH, true},
+		{"-NOAUTH Authentication required.\r\n", REDIS_NOAUTH, false},
+		{"-DENIED Redis is running in protected mode\r\n", REDIS_NOAUTH, true},
 		{NULL, REDIS_TIMEOUT, false}, /* it says nothing */
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -675,7 +677,7 @@ static void an_answer_of_another_kind(void **state)
 		{"-LOADING x\r\n", REDIS_LOADING, false},
 		{"-OOM x\r\n", REDIS_OOM, false},
 		{"-READONLY x\r\n", REDIS_READONLY, true},
-		{"-MOVED 1 127.0.0.1:1\r\n", REDIS_CLUSTER, false},
+		{"-MOVED 1 127.0.0.1:1\r\n", REDIS_MOVED, false},
 		{"!!!\r\n", REDIS_GARBAGE, true},
 		{"+OK\r\n+OK\r\n", REDIS_FINE, true}, /* one too many */
 		{"$5\r\nab", REDIS_CLOSED, true},     /* half of one, and then the end */

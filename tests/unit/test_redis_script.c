@@ -391,7 +391,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	rig_start(&redis);
-	redisReply *r = rig_command(&redis, "SCRIPT LOAD %s", redis_script_text);
+	redisReply *r = rig_command(&redis, "SCRIPT LOAD %s", redis_scripts[REDIS_SCRIPT_ASK]);
 	assert_int_equal(r->len, REDIS_SHA);
 	memcpy(sha, r->str, REDIS_SHA);
 	freeReplyObject(r);

@@ -190,9 +190,9 @@ static void a_wrong_password(void **state)
 	struct request r;
 	struct policy p = policy_of("default", 2, MINUTE);
 	rig_do(&redis, "CONFIG SET requirepass right");
-	uint64_t before = rig_failures("auth");
+	uint64_t before = rig_failures("noauth");
 	shop_open_with(&s, redis.port, LIMITER_LOCAL);
-	while (rig_failures("auth") == before)
+	while (rig_failures("noauth") == before)
 		turn_for(USEC_PER_MSEC);
 	for (unsigned i = 0; i < 3; i++) {
 		const struct verdict *v = ask_one(&s, &r, 1, &p);
@@ -300,7 +300,7 @@ static void wrong_answers(void **state)
 		 "not "
 		 "allowed\r\n",
 		 "oom"},
-		{"-CLUSTERDOWN The cluster is down\r\n", "cluster"},
+		{"-CLUSTERDOWN The cluster is down\r\n", "clusterdown"},
 		{"-BUSY Redis is busy running a script.\r\n", "busy"},
 		{"-NOSCRIPT No matching script.\r\n", "noscript"}, /* however often it is loaded */
 		{"+OK\r\n", "garbage"},
