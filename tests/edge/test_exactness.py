@@ -42,13 +42,14 @@ def judge(report, limit, window):
 @pytest.mark.parametrize("weirs", [1, 2, 5])
 @pytest.mark.parametrize("limit, window, seconds", SIZES)
 def test_one_redis(start, origin, redis, weirs, limit, window, seconds):
-    fleet = [start(config(origin, redis, requests=limit, window="%ds" % window)) for _ in range(weirs)]
+    # The promise is for a Redis that answers in time, and this machine may be busy with other things.
+    fleet = [start(config(origin, redis, requests=limit, window="%ds" % window, timeout="2s")) for _ in range(weirs)]
     for w in fleet:
         wait_store(w)
         wait_for(lambda w=w: w.metric("weir_fleet_size") == weirs, 10, "all weirs know of each other")
     report = shoot(plan_of([w.port for w in fleet], limit, window, seconds, seed=weirs))
-    judge(report, limit, window)
     assert all(w.metric("weir_store_decisions_total", source="local") == 0 for w in fleet)
+    judge(report, limit, window)
 
 
 @pytest.mark.parametrize("limit, window, seconds", SIZES)
