@@ -6,11 +6,18 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include "base/stream_tls.h"
+
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	struct stream *s = arg;
 	loop_wake(s->loop);
+	if (s->tls) {
+		stream_tls_event(s, what);
+		s->ready(s);
+		return;
+	}
 	if (what & (EV_READ | EV_CLOSED))
 		s->can_read = s->unsure = true;
 	if (what & EV_WRITE)
@@ -26,6 +33,7 @@ bool stream_open(struct stream *s, struct loop *l, int fd, void (*ready)(struct 
 	s->ready = ready;
 	s->fd = fd;
 	s->err = 0;
+	s->tls = NULL;
 	s->can_read = s->can_write = true; /* told otherwise by the first call that finds nothing */
 	s->connecting = s->peer_closed = s->eof = s->unsure = false;
 	event_assign(&s->event, l->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event,
@@ -42,6 +50,7 @@ bool stream_connect(struct stream *s, struct loop *l, const struct sockaddr *sa,
 {
 	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	s->fd = -1;
+	s->tls = NULL;
 	if (fd < 0)
 		return false;
 	if (sa->sa_family != AF_UNIX)
@@ -87,6 +96,8 @@ static ssize_t failed(struct stream *s, bool *flag)
 ssize_t stream_read(struct stream *s, void *to, size_t n)
 {
 	ssize_t got;
+	if (s->tls)
+		return stream_tls_read(s, to, n);
 	do
 		got = read(s->fd, to, n);
 	while (got < 0 && errno == EINTR);
@@ -120,6 +131,8 @@ static ssize_t written(struct stream *s, ssize_t sent, size_t asked)
 ssize_t stream_writev(struct stream *s, const struct iovec *v, int count)
 {
 	size_t asked = 0;
+	if (s->tls)
+		return stream_tls_writev(s, v, count);
 	for (int i = 0; i < count; i++)
 		asked += v[i].iov_len;
 	ssize_t sent;
@@ -132,6 +145,8 @@ ssize_t stream_writev(struct stream *s, const struct iovec *v, int count)
 ssize_t stream_write(struct stream *s, const void *from, size_t n)
 {
 	ssize_t sent;
+	if (s->tls)
+		return stream_tls_writev(s, &(struct iovec){(void *)(uintptr_t)from, n}, 1);
 	do
 		sent = write(s->fd, from, n);
 	while (sent < 0 && errno == EINTR);
@@ -140,23 +155,34 @@ ssize_t stream_write(struct stream *s, const void *from, size_t n)
 
 void stream_shutdown(struct stream *s)
 {
-	if (s->fd >= 0)
+	if (s->fd < 0)
+		return;
+	if (s->tls)
+		stream_tls_shutdown(s);
+	else
 		shutdown(s->fd, SHUT_WR);
 }
 
-void stream_close(struct stream *s)
+static void end(struct stream *s, bool goodbye)
 {
 	if (s->fd < 0)
 		return;
+	if (s->tls)
+		stream_tls_end(s, goodbye);
 	event_del(&s->event);
 	close(s->fd);
 	s->fd = -1;
 	s->can_read = s->can_write = false;
 }
 
+void stream_close(struct stream *s)
+{
+	end(s, true);
+}
+
 void stream_reset(struct stream *s)
 {
 	if (s->fd >= 0)
 		setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
-	stream_close(s);
+	end(s, false);
 }
