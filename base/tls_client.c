@@ -99,7 +99,7 @@ static bool is_address(const char *name)
 static bool set_name(const struct tls_client *c, SSL *ssl, const char *name)
 {
 	bool address = is_address(name);
-	if (!address && SSL_set_tlsext_host_name(ssl, name) != 1)
+	if (!address && SSL_set_tlsext_host_name(ssl, (char *)(uintptr_t)name) != 1)
 		return false;
 	if (!c->verify)
 		return true;

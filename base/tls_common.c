@@ -9,10 +9,12 @@
 	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                         \
 	"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                                         \
 	"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-#define GROUPS "X25519:P-256:P-384"
-#define SIGNATURES                                                                                           \
-	"ECDSA+SHA256:ed25519:ECDSA+SHA384:ECDSA+SHA512:RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:"       \
-	"RSA+SHA256:RSA+SHA384:RSA+SHA512"
+
+/* Not const, as OpenSSL's macros would have it. */
+static char groups[] = "X25519:P-256:P-384";
+static char signatures[] =
+	"ECDSA+SHA256:ed25519:ECDSA+SHA384:ECDSA+SHA512:RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:"
+	"RSA+SHA256:RSA+SHA384:RSA+SHA512";
 
 SSL_CTX *tls_context_new(bool server)
 {
@@ -25,7 +27,7 @@ SSL_CTX *tls_context_new(bool server)
 	SSL_CTX_set_read_ahead(ctx, 1); /* one read a record, not two */
 	if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
 	    SSL_CTX_set_cipher_list(ctx, SUITES_12) == 1 && SSL_CTX_set_ciphersuites(ctx, SUITES_13) == 1 &&
-	    SSL_CTX_set1_groups_list(ctx, GROUPS) == 1 && SSL_CTX_set1_sigalgs_list(ctx, SIGNATURES) == 1)
+	    SSL_CTX_set1_groups_list(ctx, groups) == 1 && SSL_CTX_set1_sigalgs_list(ctx, signatures) == 1)
 		return ctx;
 	SSL_CTX_free(ctx);
 	return NULL;
