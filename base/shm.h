@@ -19,6 +19,7 @@ enum shm_section {
 	SHM_RINGS,   /* base/ring.h */
 	SHM_LIFTS,   /* ratelimit/lift.h */
 	SHM_SERVERS, /* proxy/servers.h */
+	SHM_TALLY,   /* proxy/tally.h */
 	SHM_TABLE,   /* ratelimit/table.h */
 	SHM_SECTIONS
 };

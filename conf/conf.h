@@ -140,6 +140,7 @@ struct conf_upstream {
 	usec_t connect_us, response_us, idle_us, keepalive_us;
 	uint32_t max_requests; /* in flight to a server, over all workers; 0: no cap */
 	bool via;	       /* requests bear a Via (RFC 9110, 7.6.3) */
+	uint32_t pool;	       /* idle connections to a server, in each worker; UINT32_MAX: no cap */
 };
 
 enum { POLICY_INHERIT = -1, POLICY_OFF = -2 };
@@ -230,8 +231,8 @@ struct conf {
 		usec_t head_us, body_us, idle_us, tunnel_us;
 	} timeouts;
 	struct {
-		uint32_t connections;
-		uint32_t line, head; /* bytes */
+		uint32_t connections, peer_connections, client_requests; /* of the last two, 0: off */
+		uint32_t line, head;					 /* bytes */
 		uint16_t fields;
 		uint64_t body;	   /* bytes; UINT64_MAX: off */
 		uint32_t min_rate; /* bytes a second; 0: off */

@@ -26,6 +26,7 @@
 #include "master/crash.h"
 #include "master/sanitizer.h"
 #include "proxy/servers.h"
+#include "proxy/tally.h"
 #include "proxy/worker.h"
 
 #define TOLD_MS 30000 /* the longest wait for the master's next word */
@@ -165,6 +166,7 @@ static bool join_memory(struct birth *b, struct shm *shm)
 	ring_attach(shm_section(shm, SHM_RINGS, NULL));
 	ring_join(b->info.slot);
 	servers_attach(shm_section(shm, SHM_SERVERS, NULL));
+	tally_attach(shm_section(shm, SHM_TALLY, NULL));
 	return true;
 }
 

@@ -9,6 +9,7 @@
 #include "base/metric.h"
 #include "base/ring.h"
 #include "proxy/servers.h"
+#include "proxy/tally.h"
 #include "ratelimit/lift.h"
 
 #define CLIENT_BYTES 212 /* see ratelimit/table.h */
@@ -38,6 +39,7 @@ static void join(const struct shm *s)
 	events_attach(shm_section(s, SHM_EVENTS, NULL));
 	ring_attach(shm_section(s, SHM_RINGS, NULL));
 	servers_attach(shm_section(s, SHM_SERVERS, NULL));
+	tally_attach(shm_section(s, SHM_TALLY, NULL));
 	b = board();
 	atomic_store(&b->started_us, clock_mono());
 	atomic_store(&b->started_wall, clock_wall());
@@ -54,7 +56,7 @@ bool layout_open(struct shm *s, const struct conf *c, const uint8_t hash_key[16]
 		[SHM_BOARD] = sizeof(struct board), [SHM_METRICS] = metric_bytes(),
 		[SHM_EVENTS] = events_bytes(),	    [SHM_RINGS] = ring_bytes(),
 		[SHM_LIFTS] = lifts_bytes(),	    [SHM_SERVERS] = servers_bytes(),
-		[SHM_TABLE] = table_bytes(&table),
+		[SHM_TALLY] = tally_bytes(),	    [SHM_TABLE] = table_bytes(&table),
 	};
 	if (!sizes[SHM_TABLE]) {
 		problems_add(p, "rate_limit.memory: %zu bytes are more than the table of clients can use",
@@ -66,6 +68,7 @@ bool layout_open(struct shm *s, const struct conf *c, const uint8_t hash_key[16]
 		return false;
 	}
 	join(s);
+	tally_format(shm_section(s, SHM_TALLY, NULL), hash_key);
 	if (table_format(shm_section(s, SHM_TABLE, NULL), sizes[SHM_TABLE], &table, hash_key) == 0)
 		return true;
 	problems_add(p, "rate_limit.memory: %zu bytes cannot be laid out", c->rate_limit.memory);

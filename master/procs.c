@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "proxy/servers.h"
+#include "proxy/tally.h"
 #include "ratelimit/table.h"
 
 #define HELD_UP_US (2 * USEC_PER_SEC) /* turns are at most 1 s apart when nothing holds the master up */
@@ -256,6 +257,7 @@ bool procs_bury(struct procs *p, struct child *c, int status, usec_t now, char *
 	if (!well)
 		metric_add(p->crashes[c->kind], 1);
 	servers_recover(c->slot);
+	tally_recover(c->slot);
 	unsigned wiped = table_recover(shm_section(p->shm, SHM_TABLE, NULL), (uint16_t)c->slot);
 	if (wiped)
 		log_warn("%s held %u buckets of the table of clients locked: what they counted is forgotten",

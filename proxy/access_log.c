@@ -399,7 +399,8 @@ void access_log_write(struct access_log *l, struct exchange *x)
 	site_count_response(x->stats, x->from_upstream, status);
 	if (!l->on)
 		return;
-	bool refused = x->verdict == VERDICT_LIMITED || x->verdict == VERDICT_FORBIDDEN;
+	bool refused = x->verdict == VERDICT_LIMITED || x->verdict == VERDICT_FORBIDDEN ||
+		       x->verdict == VERDICT_CROWDED;
 	if (refused && !within_budget(l))
 		fold(l, x);
 	else

@@ -9,6 +9,8 @@
 #include "base/board.h"
 #include "base/log.h"
 #include "proxy/exchange.h"
+#include "proxy/reply.h"
+#include "proxy/tally.h"
 
 #define LINGER_READS 64 /* a turn, of what is thrown away while lingering */
 #define HEAD_WANT 1024	/* room to read a head into, before it proves to be longer */
@@ -29,6 +31,7 @@ static const char *const end_words[END_REASONS] = {
 	[END_PREFACE] = "preface",
 	[END_UPSTREAM] = "upstream",
 	[END_OVERLOAD] = "overload",
+	[END_PEER_FULL] = "peer_full",
 };
 
 const char *client_end_word(enum client_end e)
@@ -69,6 +72,8 @@ void client_close(struct client *c, enum client_end why)
 	buf_drop(&c->in);
 	buf_drop(&c->out);
 	list_del(&c->link);
+	if (c->held)
+		tally_leave(TALLY_CONNECTIONS, c->held);
 	metric_add(w->count.closed[why], 1);
 	metric_sub(w->count.connections, 1);
 	w->client_count--;
@@ -91,6 +96,32 @@ void client_linger(struct client *c, enum client_end why)
 	timeout_arm(&c->worker->linger, &c->timeout);
 	if (c->stream.can_read)
 		loop_soon(&c->worker->loop, &c->again);
+}
+
+static void say_peer_full(struct worker *w)
+{
+	unsigned missed;
+	if (log_limit_pass(&w->peer_full, w->loop.now, 10 * USEC_PER_SEC, &missed))
+		log_warn("a connection is turned away: its peer has %u already, which is "
+			 "caps.peer_connections (%u more were turned away since the last message)",
+			 w->conf->caps.peer_connections, missed);
+}
+
+void client_turn_away(struct worker *w, int fd, enum client_end why)
+{
+	metric_add(w->count.closed[why], 1);
+	if (why == END_PEER_FULL)
+		say_peer_full(w);
+	reply_overload(w, fd);
+	close(fd);
+}
+
+void client_shed(struct client *c)
+{
+	metric_add(c->worker->count.shortages, 1);
+	if (!buf_len(&c->out) && (!c->x || !c->x->resp_begun))
+		reply_overload(c->worker, c->stream.fd);
+	client_close(c, END_OVERLOAD);
 }
 
 ssize_t client_fill(struct client *c, size_t want)
@@ -134,8 +165,7 @@ static bool parse(struct client *c)
 	if (!c->x) {
 		c->x = exchange_begin(c);
 		if (!c->x) {
-			metric_add(w->count.shortages, 1);
-			client_close(c, END_OVERLOAD);
+			client_shed(c);
 			return true;
 		}
 		set_state(c, CLIENT_HEAD);
@@ -190,13 +220,26 @@ static void read_head(struct client *c)
 
 /* --- who speaks --- */
 
-static void take_peer(struct client *c, const struct addr *peer)
+/* Trusted proxies carry many clients and hold as many connections as they like; false: another peer has as
+ * many as it may. */
+static bool take_place(struct client *c)
+{
+	const struct conf *conf = c->worker->conf;
+	if (!conf->caps.peer_connections || c->peer_trusted)
+		return true;
+	struct addr key = client_key(c->peer, conf->client_ip.ipv6_prefix);
+	c->held = tally_enter(TALLY_CONNECTIONS, &key, conf->caps.peer_connections);
+	return c->held != 0;
+}
+
+static bool take_peer(struct client *c, const struct addr *peer)
 {
 	const struct conf *conf = c->worker->conf;
 	c->peer = *peer;
 	c->peer_known = true;
 	c->peer_nets = netset_lookup(conf->nets, peer);
 	c->peer_trusted = conf->client_ip.trusted >= 0 && netmask_has(c->peer_nets, conf->client_ip.trusted);
+	return take_place(c);
 }
 
 /* --- the PROXY protocol --- */
@@ -204,8 +247,12 @@ static void take_peer(struct client *c, const struct addr *peer)
 static void take_preface(struct client *c, const struct proxy_info *info, size_t used)
 {
 	buf_consume(&c->in, used);
-	if (info->named)
-		take_peer(c, &info->src);
+	if (info->named && !take_peer(c, &info->src)) {
+		say_peer_full(c->worker);
+		reply_overload(c->worker, c->stream.fd);
+		client_close(c, END_PEER_FULL);
+		return;
+	}
 	set_state(c, CLIENT_IDLE);
 	timeout_arm(&c->worker->idle, &c->timeout);
 	read_head(c);
@@ -349,25 +396,33 @@ static struct timeout_class *first_class(struct worker *w, bool proxy_protocol)
 	return proxy_protocol ? &w->head : &w->idle;
 }
 
-bool client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy_protocol)
+void client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy_protocol)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	if (!c) {
-		close(fd);
-		return false;
+		metric_add(w->count.shortages, 1);
+		client_turn_away(w, fd, END_OVERLOAD);
+		return;
 	}
 	c->worker = w;
 	c->state = proxy_protocol ? CLIENT_PREFACE : CLIENT_IDLE;
 	c->ends_for = END_NOT_KEPT;
 	timeout_init(&c->timeout, on_timeout);
 	task_init(&c->again, on_again);
-	if (peer)
-		take_peer(c, peer);
-	else
+	if (!peer) {
 		c->peer_trusted = true; /* whoever may open the socket's file */
-	if (!stream_open(&c->stream, &w->loop, fd, on_ready)) {
+	} else if (!take_peer(c, peer)) {
 		free(c);
-		return false;
+		client_turn_away(w, fd, END_PEER_FULL);
+		return;
+	}
+	if (!stream_open(&c->stream, &w->loop, fd, on_ready)) {
+		metric_add(w->count.shortages, 1);
+		metric_add(w->count.closed[END_OVERLOAD], 1);
+		if (c->held)
+			tally_leave(TALLY_CONNECTIONS, c->held);
+		free(c);
+		return;
 	}
 	list_push(&w->clients, &c->link);
 	w->client_count++;
@@ -378,5 +433,4 @@ bool client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy
 		client_close(c, END_PREFACE);
 	else
 		timeout_arm(first_class(w, proxy_protocol), &c->timeout);
-	return true;
 }

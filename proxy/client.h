@@ -45,6 +45,7 @@ enum client_end {
 	END_PREFACE,  /* a bad PROXY header, or one from an untrusted peer */
 	END_UPSTREAM, /* the response was cut short by the upstream */
 	END_OVERLOAD,
+	END_PEER_FULL, /* its peer has caps.peer_connections already */
 	END_REASONS
 };
 const char *client_end_word(enum client_end);
@@ -61,6 +62,7 @@ struct client {
 	bool served;			 /* a request before this one */
 	struct addr peer;		 /* who spoke to us; with PROXY protocol, whom its header names */
 	const struct netmask *peer_nets; /* the lists that hold it */
+	uint32_t held;			 /* its place among its peer's connections; 0: none */
 	struct buf in, out;
 	struct exchange *x; /* in HEAD and BUSY */
 	struct timeout timeout;
@@ -70,12 +72,18 @@ struct client {
 	enum client_end ends_for; /* why, when a response of its own accord ends it */
 };
 
-/* Takes fd. False when memory is out; fd is closed then. */
-bool client_accept(struct worker *, int fd, const struct addr *peer /* NULL: unix socket */,
+/* Takes fd, and turns it away when memory is out or its peer has as many connections as it may. */
+void client_accept(struct worker *, int fd, const struct addr *peer /* NULL: unix socket */,
 		   bool proxy_protocol);
+
+/* A connection that can't be served at all: it gets a 503 without waiting, is counted, and fd is closed. */
+void client_turn_away(struct worker *, int fd, enum client_end);
 
 /* Ends it now; its exchange is cancelled and logged. */
 void client_close(struct client *, enum client_end);
+
+/* Memory ran out for it: a 503 where nothing was said yet, and the end. */
+void client_shed(struct client *);
 
 /* Nothing more will be answered: shuts our side and waits for the peer to close. */
 void client_linger(struct client *, enum client_end);

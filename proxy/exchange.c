@@ -9,6 +9,7 @@
 #include "proxy/access_log.h"
 #include "proxy/decide.h"
 #include "proxy/reply.h"
+#include "proxy/tally.h"
 
 #ifndef __SANITIZE_ADDRESS__
 #define SPARES_MAX 256
@@ -106,6 +107,8 @@ void exchange_end(struct exchange *x)
 {
 	struct worker *w = x->worker;
 	let_go(x);
+	if (x->held)
+		tally_leave(TALLY_REQUESTS, x->held);
 	if (!x->unlogged)
 		access_log_write(w->log, x);
 	metric_sub(w->count.active, 1);
@@ -344,17 +347,44 @@ static enum step stage_authorize(struct exchange *x)
 	return STEP_NEXT;
 }
 
-static enum step refuse(struct exchange *x)
+static enum lift_effect lifted(struct exchange *x)
+{
+	const struct worker *w = x->worker;
+	return lifts_match(w->lifts, w->loop.now, x->who.addr.b, x->site->name, x->lift_id);
+}
+
+static void refuse(struct exchange *x, const char *why)
+{
+	if (reply_is_preflight(x))
+		reply_preflight(x);
+	else
+		reply(x, 429, why);
+}
+
+/* Tunnels count too. Nobody, the exempt and those for whom limits are lifted are held to nothing. */
+static enum step stage_hold(struct exchange *x)
+{
+	const struct conf *conf = x->worker->conf;
+	if (!conf->caps.client_requests || x->who.kind == CLIENT_NOBODY || x->verdict == VERDICT_EXEMPT)
+		return STEP_NEXT;
+	struct addr key = client_key(x->who.addr, conf->client_ip.ipv6_prefix);
+	x->held = tally_enter(TALLY_REQUESTS, &key, conf->caps.client_requests);
+	if (x->held || lifted(x) != LIFT_NONE)
+		return STEP_NEXT;
+	x->verdict = VERDICT_CROWDED;
+	site_count_refusal(x->stats, REFUSAL_IN_FLIGHT);
+	refuse(x, "too many requests from your address are being served");
+	return STEP_DONE;
+}
+
+static enum step limit(struct exchange *x)
 {
 	const struct ticket *t = &x->ticket;
 	for (unsigned i = 0; i < t->asks; i++)
 		if (t->verdict.refused_by >> i & 1)
 			site_count_limited(x->stats, t->ask[i].policy);
 	x->verdict = VERDICT_LIMITED;
-	if (reply_is_preflight(x))
-		reply_preflight(x);
-	else
-		reply(x, 429, "too many requests from your address: see Retry-After");
+	refuse(x, "too many requests from your address: see Retry-After");
 	return STEP_DONE;
 }
 
@@ -366,7 +396,7 @@ static enum step judge(struct exchange *x)
 		if (t->verdict.shadow_over >> i & 1)
 			site_count_shadowed(x->stats, t->ask[i].policy);
 	if (!t->verdict.granted)
-		return refuse(x);
+		return limit(x);
 	x->verdict = t->verdict.shadow_over ? VERDICT_SHADOW : VERDICT_OK;
 	if (x->lift == LIFT_SHADOW)
 		x->asked = false; /* nothing is said of limits to clients for whom they are lifted */
@@ -392,8 +422,7 @@ static enum step stage_admit(struct exchange *x)
 		return judge(x);
 	if (!t->asks)
 		return STEP_NEXT;
-	x->lift =
-		lifts_match(x->worker->lifts, x->worker->loop.now, x->who.addr.b, x->site->name, x->lift_id);
+	x->lift = lifted(x);
 	if (x->lift == LIFT_FULL) {
 		x->verdict = VERDICT_LIFTED;
 		return STEP_NEXT;
@@ -443,8 +472,9 @@ static const struct stage {
 	enum step (*run)(struct exchange *);
 } stages[] = {
 	{"identify", stage_identify},	{"answer", stage_answer},   {"route", stage_route},
-	{"authorize", stage_authorize}, {"admit", stage_admit},	    {"upgrade", stage_upgrade},
-	{"measure", stage_measure},	{"connect", stage_connect}, {"forward", stage_forward},
+	{"authorize", stage_authorize}, {"hold", stage_hold},	    {"admit", stage_admit},
+	{"upgrade", stage_upgrade},	{"measure", stage_measure}, {"connect", stage_connect},
+	{"forward", stage_forward},
 };
 #define STAGES (sizeof(stages) / sizeof(stages[0]))
 

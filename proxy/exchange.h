@@ -4,8 +4,8 @@
  * NEXT, WAIT (something will call exchange_run again) or DONE (a response of our own is on its way, or the
  * exchange is over).
  *
- *   read head -> identify -> answer (health, CONNECT, OPTIONS *) -> route -> authorize -> admit -> connect ->
- * forward -> log
+ *   read head -> identify -> answer (health, CONNECT, OPTIONS *) -> route -> authorize -> hold -> admit ->
+ * connect -> forward -> log
  *
  * It belongs to its client. What it waits for elsewhere (a ticket, an upstream's connection) is cancelled by
  * exchange_cancel, after which nothing calls it any more. Its memory is used again after exchange_end.
@@ -52,6 +52,7 @@ struct exchange {
 	struct site_state *stats;     /* of the site, or of "no site" */
 	enum verdict_word verdict;
 	enum lift_effect lift;
+	uint32_t held; /* its place among its client's requests in flight; 0: none */
 	bool ticket_sent;
 	bool asked; /* the ticket holds a verdict that the client is told of */
 

@@ -11,7 +11,6 @@
 #include "base/board.h"
 #include "base/log.h"
 #include "proxy/client.h"
-#include "proxy/reply.h"
 
 #define ACCEPTS_A_TURN 64
 #define PAUSE_US (100 * USEC_PER_MSEC) /* after descriptors ran out */
@@ -168,13 +167,11 @@ static bool at_capacity(struct listeners *l)
 static void turn_away(struct listeners *l, int fd)
 {
 	unsigned missed;
-	metric_add(l->worker->count.closed[END_OVERLOAD], 1);
 	if (log_limit_pass(&l->full, l->worker->loop.now, 10 * USEC_PER_SEC, &missed))
 		log_warn("connections are turned away: %u are open, caps.connections is %u (%u more turned "
 			 "away since the last message)",
 			 all_clients(l->worker), l->worker->conf->caps.connections, missed);
-	reply_overload(l->worker, fd);
-	close(fd);
+	client_turn_away(l->worker, fd, END_OVERLOAD);
 }
 
 static void place(struct listener *from, int fd, const struct sockaddr_storage *sa)
@@ -192,8 +189,7 @@ static void place(struct listener *from, int fd, const struct sockaddr_storage *
 		close(fd);
 		return;
 	}
-	if (!client_accept(l->worker, fd, known ? &peer : NULL, from->proxy_protocol))
-		metric_add(l->worker->count.shortages, 1);
+	client_accept(l->worker, fd, known ? &peer : NULL, from->proxy_protocol);
 }
 
 static void pause_all(struct listeners *l, int err)

@@ -101,7 +101,7 @@ static char *put_head(char *p, struct exchange *x, unsigned status, bool preflig
 	p = put_cors(p, x, preflight);
 	if (status == 405)
 		p = LIT(p, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
-	if (status == 503)
+	if (status == 503 || (status == 429 && !x->asked))
 		p = LIT(p, "Retry-After: 1\r\n");
 	if (!x->keep)
 		p = LIT(p, "Connection: close\r\n");
@@ -131,8 +131,7 @@ static void answer(struct exchange *x, unsigned status, const char *type, struct
 	settle_keep(x);
 	char *start = buf_room(&c->out, HEAD_ROOM + body.n, &room);
 	if (!start) {
-		metric_add(x->worker->count.shortages, 1);
-		client_close(c, END_OVERLOAD);
+		client_shed(c);
 		return;
 	}
 	char *p = put_head(start, x, status, preflight);
@@ -174,7 +173,7 @@ void reply_options(struct exchange *x)
 	settle_keep(x);
 	char *start = buf_room(&c->out, HEAD_ROOM, &room);
 	if (!start) {
-		client_close(c, END_OVERLOAD);
+		client_shed(c);
 		return;
 	}
 	char *p = put_head(start, x, 204, false);

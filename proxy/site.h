@@ -20,13 +20,14 @@ enum verdict_word {
 	VERDICT_EXEMPT,
 	VERDICT_LIFTED,
 	VERDICT_FORBIDDEN, /* from here on: in metrics only; the log says none */
+	VERDICT_CROWDED,   /* caps.client_requests */
 	VERDICT_UNROUTED,
 	VERDICT_MALFORMED,
 	VERDICT_WORDS
 };
 const char *verdict_word(enum verdict_word);
 
-enum refusal { REFUSAL_DENY, REFUSAL_SITE, REFUSAL_PATH, REFUSAL_NOBODY, REFUSAL_WORDS };
+enum refusal { REFUSAL_DENY, REFUSAL_SITE, REFUSAL_PATH, REFUSAL_NOBODY, REFUSAL_IN_FLIGHT, REFUSAL_WORDS };
 const char *refusal_word(enum refusal);
 
 #define SITE_CODES 500 /* 100 .. 599 */

@@ -39,6 +39,7 @@ static void open_series(struct upstream *u, struct str name)
 	u->connect_failures = series_of(METRIC_UP_CONNECT_FAILURES, name);
 	u->requests = series_of(METRIC_UP_REQUESTS, name);
 	u->pooled = series_of(METRIC_UP_POOLED, name);
+	u->pool_full = series_of(METRIC_UP_POOL_FULL, name);
 	u->retries = series_of(METRIC_UP_RETRIES, name);
 	u->ejections = series_of(METRIC_UP_EJECTIONS, name);
 	snprintf(text, sizeof(text), "%.*s", (int)name.n, name.p);
@@ -127,6 +128,7 @@ static void set_state(struct sconn *s, enum sconn_state to)
 	assert(edge_allowed(s->state, to));
 	if (s->state == SCONN_POOLED) {
 		list_del(&s->link);
+		s->server->pooled_n--;
 		metric_sub(u->pooled, 1);
 	}
 	if (in_flight(s->state) && !in_flight(to))
@@ -139,6 +141,7 @@ static void set_state(struct sconn *s, enum sconn_state to)
 		s->user = NULL;
 		s->user_ctx = NULL;
 		list_push_front(&s->server->pooled, &s->link);
+		s->server->pooled_n++;
 		metric_add(u->pooled, 1);
 	}
 }
@@ -337,6 +340,14 @@ static struct timeout_class *keep_class(struct sconn *s)
 	return c;
 }
 
+static void make_room(struct server *s)
+{
+	if (s->pooled_n < s->up->conf->pool)
+		return;
+	metric_add(s->up->pool_full, 1);
+	sconn_close(list_entry(s->pooled.prev, struct sconn, link));
+}
+
 void sconn_release(struct sconn *s)
 {
 	struct stream *st = &s->stream;
@@ -346,6 +357,7 @@ void sconn_release(struct sconn *s)
 	}
 	st->unsure = false; /* a reset behind the last bytes is met by the next write; a try to read costs a
 			       call */
+	make_room(s->server);
 	set_state(s, SCONN_POOLED);
 	timeout_arm(keep_class(s), &s->timeout);
 }

@@ -2,7 +2,8 @@
 /*
  * Upstreams of one worker: their servers in turn, and the connections to them. A connection serves one
  * exchange at a time and goes back to its server's pool, where the last in is the first out; a pooled
- * connection that the origin closes, or speaks on unasked, or that was idle for `keepalive`, is closed.
+ * connection that the origin closes, or speaks on unasked, or that was idle for `keepalive`, is closed, and
+ * so is the one that was idle for longest when the pool is full.
  *
  *                 connected                  give back
  *   CONNECTING -----------------> BUSY ------------------> POOLED
@@ -41,6 +42,7 @@ struct server {
 	struct server_row *row; /* shared with the other workers */
 	struct upstream *up;
 	struct list pooled; /* struct sconn, last used first */
+	unsigned pooled_n;
 };
 
 struct upstream {
@@ -51,7 +53,7 @@ struct upstream {
 	unsigned retry_credit; /* tenths of a second try that may still be spent; see upstream_may_retry */
 	struct timeout_class connect, response, idle, keepalive;
 	struct histogram latency;
-	series_t connects, connect_failures, requests, pooled, retries, ejections;
+	series_t connects, connect_failures, requests, pooled, pool_full, retries, ejections;
 };
 
 struct sconn {

@@ -68,6 +68,7 @@ struct worker {
 
 	struct exchange *spare;		/* free exchanges */
 	unsigned spares, spares_unused; /* how many; the fewest since they were trimmed last */
+	struct log_limit peer_full;
 	unsigned beats;
 	int64_t body_quota; /* bytes that a client must move within timeouts.body while its turn lasts */
 
