@@ -78,7 +78,7 @@ RUN_DEPS   := $(BUILD_DEPS) redis-server curl
 FUZZ_DEPS  := $(BUILD_DEPS) clang libclang-rt-dev python3
 TEST_DEPS  := $(RUN_DEPS) clang libclang-rt-dev libcmocka-dev python3 python3-pytest openssl procps strace wrk prometheus chromium chromium-driver
 LINT_DEPS  := $(BUILD_DEPS) clang clang-format clang-tidy cppcheck python3 git
-BENCH_DEPS := $(RUN_DEPS) python3 wrk nginx haproxy valgrind strace
+BENCH_DEPS := $(RUN_DEPS) python3 python3-matplotlib wrk nginx libnginx-mod-http-lua haproxy openssl valgrind strace
 
 .PHONY: run test unit edge fuzz fuzz-build lint analyze bench cost loadtest install clean deps-build deps-run deps-test deps-lint deps-bench deps-fuzz
 
@@ -121,7 +121,8 @@ analyze: deps-lint ## clang-tidy and cppcheck over the sources
 	  --suppress=missingInclude --suppress=varFuncNullUB --suppress=normalCheckLevelMaxBranches $(LIBSRC) $(CTLSRC) $(MAINSRC)
 	@clang-tidy --quiet --warnings-as-errors='*' $(LIBSRC) $(CTLSRC) $(MAINSRC) -- -std=gnu11 -D_GNU_SOURCE -I. -DWEIR_VERSION='"0"' 2>/dev/null
 
-bench: deps-bench all $(LOADBIN) ## weir beside nginx and HAProxy, one table
+bench: deps-bench all $(LOADBIN) ## weir beside other proxies: tables and a plot; PEERS=all fetches Envoy and Traefik first
+	@$(if $(PEERS),loadtest/peers $(filter-out all,$(PEERS)))
 	@loadtest/bench $(ARGS)
 
 cost: deps-test $(BUILD)/loadtest/script_cost ## Redis CPU of a decision beside that of a bare INCR script

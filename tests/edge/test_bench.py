@@ -2,12 +2,19 @@
 """What the benchmark is made of: the floor, its own client, and the bench itself on a tiny run."""
 import json
 import os
+import shutil
 import subprocess
+import sys
 
 import pytest
 
-from weirlib import ROOT, Origin, Proc, free_port, http, run_dir, wait_for
+from weirlib import ROOT, Origin, Proc, free_port, http, run_dir, wait_for, weir_bin
 from weirlib.util import remove_dir
+
+sys.path.append(os.path.join(ROOT, "loadtest"))
+
+from benchlib import report    # noqa: E402
+from benchlib.rows import KINDS, METRICS, ROWS, TARGETS    # noqa: E402
 
 BUILT = os.path.dirname(os.environ.get("WEIR_ORIGIN", os.path.join(ROOT, "build", "loadtest", "origin")))
 ORIGIN, FLOOR, LOAD = (os.path.join(BUILT, name) for name in ("origin", "floor", "load"))
@@ -86,3 +93,49 @@ def test_load_says_what_it_cannot_do(floor):
     assert "usage" in load(floor, "-R", code=2) and "usage" in load(floor, "-s", "-u", 5, code=2)
     assert "expected a number" in load(0, code=2)
     assert "failed" in load(free_port(), "-d", 1, code=1)
+
+
+# The bench
+
+def test_every_row_target_and_column_is_known():
+    assert all(row.kind in KINDS for row in ROWS.values())
+    assert all(key in METRICS for keys in KINDS.values() for key in keys)
+    assert all(t.row in ROWS and t.metric in KINDS[ROWS[t.row].kind] for t in TARGETS)
+
+
+def test_tables_say_what_is_met_and_what_is_not():
+    results = {"pass-through": {"floor": {"instructions": 84.0, "calls": 4.1}, "weir": {"instructions": 6000.0, "calls": 4.5},
+                                "envoy": {"instructions": None, "calls": 9.0}},
+               "redis": {"weir": {"total_cpu_us": 20.0}, "nginx-lua": {"total_cpu_us": 50.0}}}
+    meta = {"machine": report.machine(), "seconds": 1, "versions": {"weir": "0"}}
+    text = report.markdown(meta, results, ["haproxy is not here"])
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+
+    def has(*cells):
+        return any(all(c in line for c in cells) for line in lines)
+    assert has("instructions at most 7000", "| 6000 |", "met") and has("calls at most 4.20", "| 4.50 |", "**not met**")
+    assert has("total CPU us at most 0.5 x nginx-lua's", "| 20.0 | 25.0 | met |")
+    assert has("| floor | 84 (x0.01)") and has("| envoy | n/a | 9.00 (x2.00)") and "- haproxy is not here" in text
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is missing")
+def test_benchmark_in_its_shortest_form():
+    """The speed of a sanitizer's build means nothing; that the rows come out does."""
+    directory = run_dir("bench")
+    try:
+        run = subprocess.run([os.path.join(ROOT, "loadtest", "bench"), "--quick", "--seconds", "1", "--programs", "floor,weir",
+                              "--rows", "redis,refusals,down-1m", "--no-calls", "--weir", weir_bin(), "--origin", ORIGIN,
+                              "--out", directory], capture_output=True, text=True, timeout=90)
+        assert run.returncode == 0, run.stdout + run.stderr
+        with open(os.path.join(directory, "bench.json")) as f:
+            rows = json.load(f)["rows"]
+        assert rows["redis"]["weir"]["requests_per_s"] > 100 and rows["redis"]["weir"]["incr_ratio"] > 0
+        assert 0.5 < rows["redis"]["weir"]["commands"] <= 1.1
+        assert rows["refusals"]["weir"]["commands"] < 0.01
+        assert rows["down-1m"]["floor"]["gb_per_s"] > 0 and rows["down-1m"]["weir"]["cpu_s_per_gb"] > 0
+        with open(os.path.join(directory, "bench.md")) as f:
+            assert "### redis" in f.read()
+        if subprocess.run(["/usr/bin/python3", "-c", "import matplotlib"], capture_output=True).returncode == 0:
+            assert os.path.getsize(os.path.join(directory, "bench.svg")) > 1000
+    finally:
+        remove_dir(directory)
