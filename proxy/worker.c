@@ -360,15 +360,16 @@ static bool open_origins(struct worker *w)
 	return w->origin != NULL;
 }
 
-static bool open_shadows(struct worker *w)
+static bool open_policies(struct worker *w)
 {
 	unsigned n = w->conf->rate_limit.policies;
 	w->shadow = calloc(n + 1, sizeof(*w->shadow));
+	w->limit_text = calloc(n + 1, sizeof(*w->limit_text));
 	for (unsigned i = 0; w->shadow && i < n; i++) {
 		w->shadow[i] = w->conf->rate_limit.policy[i].policy;
 		w->shadow[i].shadow = true;
 	}
-	return w->shadow != NULL;
+	return w->shadow && w->limit_text;
 }
 
 static bool open_sites(struct worker *w)
@@ -440,7 +441,7 @@ static bool set_up(struct worker *w, struct shm *shm)
 	find_capacity(w);
 	w->log = access_log_open(w);
 	worker_time(w);
-	return w->log && open_sites(w) && open_cookies(w) && open_origins(w) && open_shadows(w) &&
+	return w->log && open_sites(w) && open_cookies(w) && open_origins(w) && open_policies(w) &&
 	       open_limiter(w, shm);
 }
 
@@ -462,6 +463,7 @@ static void tear_down(struct worker *w)
 	free(w->site);
 	free(w->upstream);
 	free(w->shadow);
+	free(w->limit_text);
 	free(w->origin);
 	free((void *)(uintptr_t)w->cookie_rules.rule);
 }

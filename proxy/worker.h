@@ -35,6 +35,25 @@ enum worker_state { WORKER_STARTING, WORKER_SERVING, WORKER_QUIESCING, WORKER_GR
 struct listeners;
 struct access_log;
 
+#define DATE_LENGTH 29 /* Sun, 06 Nov 1994 08:49:37 GMT */
+
+/* render.c's: what is said of a policy's limit, laid out. */
+struct limit_text {
+	uint32_t limit;
+	uint8_t quota_n, left_n; /* 0: nothing yet */
+	char quota[80];		 /* "default";q=1000;w=60 */
+	char left[40];		 /* "default";r= */
+};
+
+/* reply.c's: what it said last, laid out. */
+#define OWN_ANSWER_ROOM 768
+struct own_answer {
+	const char *detail; /* NULL: nothing yet */
+	uint16_t status;
+	uint16_t head_n, n; /* bytes of the text: its fields, and all */
+	char text[OWN_ANSWER_ROOM];
+};
+
 struct worker {
 	struct loop loop;
 	enum worker_state state;
@@ -66,6 +85,8 @@ struct worker {
 	struct cookie_rules cookie_rules;
 	struct cors_origin *origin;
 
+	struct limit_text *limit_text; /* by policy.id */
+	struct own_answer own_answer;
 	struct exchange *spare;		/* free exchanges */
 	unsigned spares, spares_unused; /* how many; the fewest since they were trimmed last */
 	struct log_limit peer_full;
