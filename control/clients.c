@@ -115,18 +115,14 @@ static void peek_window(struct clients_peek *p, unsigned i)
 			return;
 }
 
-/* What Redis said last of a client counts as long as the window that he has here has not outgrown it. */
-static void peek_said(struct clients_peek *p, unsigned i)
+/* What Redis said last of the client, and what this weir has admitted since. */
+static void peek_journal(struct clients_peek *p, unsigned i)
 {
-	struct window_state said = {0};
-	usec_t refuse_until = 0, said_at = 0, now = p->control->loop.now;
 	uint32_t generation = atomic_load(&board()->limits_generation);
 	for (int n = 0; p->control->table && n < BUSY_TRIES; n++)
-		if (table_said_get(p->control->table, &p->client, &p->ask[i], now, generation, &refuse_until,
-				   &said, &said_at) == TABLE_OK)
-			break;
-	if (said_at && said.used > p->state[i].used)
-		p->state[i] = said;
+		if (journal_peek(p->control->table, &p->client, &p->ask[i], p->control->loop.now, generation,
+				 &p->state[i]) == TABLE_OK)
+			return;
 }
 
 static void peek_here(struct clients_peek *p, bool redis)
@@ -134,9 +130,10 @@ static void peek_here(struct clients_peek *p, bool redis)
 	p->source = redis ? SOURCE_LOCAL : SOURCE_MEMORY;
 	for (unsigned i = 0; i < p->asks; i++) {
 		p->state[i] = (struct window_state){.limit = p->ask[i].limit, .remaining = p->ask[i].limit};
-		peek_window(p, i);
 		if (redis)
-			peek_said(p, i);
+			peek_journal(p, i);
+		else
+			peek_window(p, i);
 	}
 	p->done(p);
 }
@@ -172,7 +169,7 @@ static bool ask_redis(struct clients_peek *p)
 		.ask = p->ask + p->at,
 		.asks = asks,
 	};
-	char *room = conn ? malloc(redis_script_room(q.prefix, asks)) : NULL;
+	char *room = conn ? malloc(redis_script_room(q.prefix, asks, false)) : NULL;
 	if (!room)
 		return false;
 	p->call.done = on_peeked;

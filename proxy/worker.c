@@ -389,6 +389,15 @@ static bool open_sites(struct worker *w)
 	return true;
 }
 
+/* NULL: out of memory. The caller's. */
+static const struct policy **list_policies(const struct conf_rate_limit *c)
+{
+	const struct policy **list = calloc(c->policies + 1, sizeof(const struct policy *));
+	for (unsigned i = 0; list && i < c->policies; i++)
+		list[i] = &c->policy[i].policy;
+	return list;
+}
+
 static bool open_limiter(struct worker *w, struct shm *shm)
 {
 	static const enum limiter_on_failure on_failure[] = {[ON_FAILURE_LOCAL] = LIMITER_LOCAL,
@@ -399,7 +408,8 @@ static bool open_limiter(struct worker *w, struct shm *shm)
 	size_t size;
 	void *section = shm_section(shm, SHM_TABLE, &size);
 	w->table = table_attach(section, size, (uint16_t)w->info.slot);
-	if (!w->table)
+	const struct policy **policy = w->table ? list_policies(c) : NULL;
+	if (!policy)
 		return false;
 	struct limiter_setup setup = {
 		.loop = &w->loop,
@@ -407,9 +417,12 @@ static bool open_limiter(struct worker *w, struct shm *shm)
 		.redis = c->redis ? &target : NULL,
 		.timeout_us = c->server.timeout_us,
 		.on_failure = on_failure[c->server.on_failure],
+		.policy = policy,
+		.policies = c->policies,
 		.fleet = c->fleet,
 	};
 	w->limiter = limiter_new(&setup);
+	free(policy);
 	w->lifts = shm_section(shm, SHM_LIFTS, NULL);
 	return w->limiter != NULL;
 }

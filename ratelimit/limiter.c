@@ -16,6 +16,8 @@
 #include <stdlib.h>
 
 #include "base/board.h"
+#include "ratelimit/carrier.h"
+#include "ratelimit/journal.h"
 #include "ratelimit/local.h"
 #include "ratelimit/redis_script.h"
 #include "ratelimit/store_redis.h"
@@ -34,10 +36,12 @@ struct batch {
 	struct list followers; /* of a head */
 	struct list tickets;
 	unsigned count;
+	unsigned lent; /* of a late one: admitted here, and perhaps by Redis */
 	enum batch_state state;
-	uint32_t head;		/* which chain of the hash */
-	uint32_t generation;	/* of the limits, at sending */
-	struct timeout timeout; /* from the first ticket on */
+	uint32_t head;		    /* which chain of the hash */
+	uint32_t generation;	    /* of the limits, at sending */
+	struct journal_carry *load; /* carried with the question; NULL: nothing */
+	struct timeout timeout;	    /* from the first ticket on */
 	struct limiter *limiter;
 	struct client_id client;
 	struct table_ask ask[POLICY_MAX_APPLIED];
@@ -52,8 +56,8 @@ struct limiter {
 	struct loop *loop;
 	struct table *table;
 	struct store_redis *store; /* NULL: store: memory */
+	struct carrier *carrier;   /* NULL as well */
 	struct local local;
-	bool fell_back; /* decided locally since the store last answered */
 	uint64_t seed;
 	usec_t patience;
 
@@ -207,7 +211,6 @@ static void wait_for_table(struct limiter *l, struct ticket *t, struct batch *b,
 static bool decide(struct limiter *l, struct ticket *t, usec_t until)
 {
 	struct batch *b;
-	l->fell_back = true;
 	if (local_decide(&l->local, t, l->loop->now))
 		return true;
 	b = until > l->loop->now ? batch_new(l, t) : NULL;
@@ -219,12 +222,17 @@ static bool decide(struct limiter *l, struct ticket *t, usec_t until)
 	return true;
 }
 
-static void decide_all(struct batch *b, usec_t until)
+/* How many are admitted at once. */
+static unsigned decide_all(struct batch *b, usec_t until)
 {
 	struct ticket *t;
+	unsigned granted = 0;
 	while ((t = pop(b)))
-		if (decide(b->limiter, t, until))
+		if (decide(b->limiter, t, until)) {
+			granted += t->verdict.granted;
 			t->answered(t);
+		}
+	return granted;
 }
 
 static void on_busy_timer(struct timeout *timer)
@@ -257,8 +265,8 @@ static void keep(struct batch *b, const struct redis_answer *a)
 		bool full = !b->ask[i].policy->shadow && !s->remaining;
 		/* Counted from the sending; from the answer, the round trip would become false refusals. */
 		usec_t until = full ? store_question_sent_at(&b->question) + s->retry_after_us : 0;
-		table_refusal_set(l->table, &b->client, &b->ask[i], l->loop->now, b->generation, until, s,
-				  store_question_sent_at(&b->question));
+		table_refusal_set(l->table, &b->client, &b->ask[i], l->loop->now, b->generation, a->took[i],
+				  until, s, store_question_sent_at(&b->question));
 	}
 }
 
@@ -282,12 +290,33 @@ static void judge(const struct batch *b, const struct redis_answer *a, unsigned 
 	}
 }
 
+static void unload(struct batch *b, bool answered)
+{
+	if (b->load)
+		carrier_unload(b->limiter->carrier, &b->client, b->ask, b->question.asks, b->load, answered);
+	b->load = NULL;
+}
+
+/* What Redis granted after all was admitted here meanwhile: it need not be carried. */
+static void settle(const struct batch *b, const struct redis_answer *a)
+{
+	struct limiter *l = b->limiter;
+	for (unsigned i = 0; i < b->question.asks; i++) {
+		unsigned n = a->took[i] < b->lent ? a->took[i] : b->lent;
+		if (n)
+			journal_settle(l->table, &b->client, &b->ask[i], n, l->loop->now);
+	}
+}
+
 static void on_answered(struct store_question *q, const struct redis_answer *a)
 {
 	struct batch *b = list_entry(q, struct batch, question);
 	struct limiter *l = b->limiter;
 	struct ticket *t;
+	unload(b, a != NULL);
 	if (b->state == BATCH_LATE) {
+		if (a)
+			settle(b, a);
 		batch_free(b);
 		return;
 	}
@@ -295,9 +324,6 @@ static void on_answered(struct store_question *q, const struct redis_answer *a)
 	usec_t until = b->timeout.at;
 	timeout_disarm(&b->timeout);
 	if (a) {
-		if (l->fell_back)
-			l->local.outage += 1 + (l->local.outage == UINT32_MAX);
-		l->fell_back = false;
 		keep(b, a);
 		for (unsigned place = 0; (t = pop(b)); place++) {
 			judge(b, a, place, &t->verdict);
@@ -326,7 +352,7 @@ static void on_timeout(struct timeout *timer)
 		set_state(b, BATCH_LATE);
 		store_redis_late(l->store, &b->question);
 	}
-	decide_all(b, 0);
+	b->lent = decide_all(b, 0);
 	if (!sent)
 		batch_free(b);
 }
@@ -339,10 +365,13 @@ static void send_queue(struct limiter *l)
 		b->question.n = b->count;
 		b->question.give_up_at = b->timeout.at;
 		b->generation = atomic_load_explicit(&board()->limits_generation, memory_order_relaxed);
+		b->load = carrier_load(l->carrier, &b->client, b->ask, b->question.asks);
+		b->question.carry = b->load;
 		if (store_redis_ask(l->store, &b->question)) {
 			set_state(b, BATCH_SENT);
 			continue;
 		}
+		unload(b, false);
 		step_down(b);
 		decide_all(b, b->timeout.at);
 		batch_free(b);
@@ -504,6 +533,14 @@ struct limiter *limiter_new(const struct limiter_setup *setup)
 			destroy(l);
 			return NULL;
 		}
+		const struct carrier_setup carrier = {l->loop, l->table, l->store, setup->policy,
+						      setup->policies};
+		l->carrier = carrier_new(&carrier);
+		if (!l->carrier) {
+			store_redis_free(l->store);
+			destroy(l);
+			return NULL;
+		}
 	}
 	timeout_class_init(&l->wait_class, l->loop, setup->timeout_us);
 	timeout_class_init(&l->busy_class, l->loop, BUSY_RETRY);
@@ -520,6 +557,7 @@ void limiter_free(struct limiter *l)
 	if (!l)
 		return;
 	store_redis_free(l->store);
+	carrier_free(l->carrier);
 	timeout_disarm(&l->busy_timer);
 	hook_del(&l->hook);
 	loop_bury(l->loop, &l->grave, on_buried);

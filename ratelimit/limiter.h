@@ -53,6 +53,8 @@ struct limiter_setup {
 	const struct redis_target *redis; /* NULL: store: memory */
 	usec_t timeout_us;		  /* the longest a decision may hold a request up */
 	enum limiter_on_failure on_failure;
+	const struct policy *const *policy; /* those of the config, which outlive the limiter */
+	unsigned policies;
 	unsigned fleet; /* weirs to share the limit with while the board has never learned how many */
 };
 

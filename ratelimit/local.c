@@ -2,6 +2,7 @@
 #include "ratelimit/local.h"
 
 #include "base/board.h"
+#include "ratelimit/journal.h"
 
 #define DENY_FOR USEC_PER_SEC /* on_failure: deny */
 #define SPARE_WAYS 8u
@@ -13,7 +14,6 @@ void local_init(struct local *l, const struct limiter_setup *s, uint64_t seed)
 		.store = s->redis != NULL,
 		.on_failure = s->on_failure,
 		.fleet = s->fleet,
-		.outage = 1,
 		.seed = seed,
 	};
 	l->decided =
@@ -55,28 +55,11 @@ static void decree(struct ticket *t, bool granted)
 
 /* The window */
 
-static bool seed(struct local *l, const struct ticket *t, const struct table_ask *part, unsigned live,
-		 usec_t now)
-{
-	uint32_t generation = atomic_load_explicit(&board()->limits_generation, memory_order_relaxed);
-	for (unsigned i = 0; i < t->asks; i++) {
-		usec_t until, said_at;
-		struct window_state last;
-		if (table_said_get(l->table, &t->client, &t->ask[i], now, generation, &until, &last,
-				   &said_at) == TABLE_BUSY)
-			return false;
-		if (said_at && table_seed_local(l->table, &t->client, &part[i], now, l->outage,
-						share(last.used, live), said_at) == TABLE_BUSY)
-			return false;
-	}
-	return true;
-}
-
-static bool admit(struct local *l, struct ticket *t, const struct table_ask *ask, usec_t now)
+static bool admit(struct local *l, struct ticket *t, usec_t now)
 {
 	struct verdict *v = &t->verdict;
 	unsigned granted;
-	if (table_admit(l->table, &t->client, ask, t->asks, 1, now, &granted, v->state, &v->refused_by,
+	if (table_admit(l->table, &t->client, t->ask, t->asks, 1, now, &granted, v->state, &v->refused_by,
 			&v->shadow_over) == TABLE_BUSY)
 		return false;
 	v->granted = granted;
@@ -85,14 +68,12 @@ static bool admit(struct local *l, struct ticket *t, const struct table_ask *ask
 
 static bool admit_share(struct local *l, struct ticket *t, usec_t now)
 {
-	struct table_ask part[POLICY_MAX_APPLIED];
-	unsigned live = live_weirs(l);
-	for (unsigned i = 0; i < t->asks; i++)
-		part[i] = (struct table_ask){t->ask[i].policy, share(t->ask[i].limit, live)};
-	if (!seed(l, t, part, live, now) || !admit(l, t, part, now))
+	struct verdict *v = &t->verdict;
+	uint32_t generation = atomic_load_explicit(&board()->limits_generation, memory_order_relaxed);
+	if (journal_admit(l->table, &t->client, t->ask, t->asks, live_weirs(l), now, generation, v->state,
+			  &v->refused_by, &v->shadow_over) == TABLE_BUSY)
 		return false;
-	for (unsigned i = 0; i < t->asks; i++)
-		t->verdict.state[i].limit = t->ask[i].limit;
+	v->granted = !v->refused_by;
 	return true;
 }
 
@@ -100,10 +81,12 @@ bool local_decide(struct local *l, struct ticket *t, usec_t now)
 {
 	t->verdict.source = l->store ? SOURCE_LOCAL : SOURCE_MEMORY;
 	if (!l->store) {
-		if (!admit(l, t, t->ask, now))
+		if (!admit(l, t, now))
 			return false;
 	} else if (l->on_failure != LIMITER_LOCAL) {
 		decree(t, l->on_failure == LIMITER_ALLOW);
+		if (l->on_failure == LIMITER_ALLOW) /* a busy bucket: it goes without the note */
+			journal_allow(l->table, &t->client, t->ask, t->asks, now);
 	} else if (!admit_share(l, t, now)) {
 		return false;
 	}

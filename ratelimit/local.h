@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Decisions that this weir makes by itself, from the client table: those of the memory store, and those of
- * the Redis store's tickets while Redis cannot say (on_failure: local). In the latter this weir holds each
- * client to its share of the limit, limit over live weirs, rounded up, and starts from its share of what
- * Redis last said of the client.
+ * the Redis store's tickets while Redis cannot say, by the journal (on_failure: local). What is admitted
+ * then, on_failure: allow included, is journalled, and carried to Redis when it is back; what the spare
+ * counters below admit is not.
  *
  * When the table's bucket is locked nothing was decided and false is returned; the caller tries again for a
  * while. A bucket stays locked for long only where its holder was stopped. Then local_spare decides: from a
@@ -31,8 +31,7 @@ struct local {
 	struct table *table;
 	bool store; /* stands in for Redis; else it is the memory store */
 	enum limiter_on_failure on_failure;
-	unsigned fleet;	 /* when the board has none */
-	uint32_t outage; /* above 0; the owner raises it when the store has answered after it did not */
+	unsigned fleet; /* when the board has none */
 	uint64_t seed;
 	struct local_spare spare[LOCAL_SPARES];
 	series_t decided, spared;

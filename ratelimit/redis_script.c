@@ -48,6 +48,57 @@ static const char ask_text[] =
 	"if ARGV[2 * policies + 2] then\n"
 	"  wanted, shadows = ARGV[2 * policies + 2] + 0, ARGV[2 * policies + 3]\n"
 	"end\n"
+	"local weir = ARGV[2 * policies + 4]\n"
+	"if weir then\n"
+	"  local function carry(key, w, text)\n"
+	"    local upto, left, ages, counts = string.match(text, '^%d+'), math.huge, {}, {}\n"
+	"    local known = call('HGET', key .. ':tally', weir)\n"
+	"    if known then left = (upto - known) % 4294967296 end\n"
+	"    if left == 0 or (left > 2147483648 and left < math.huge) then return end\n"
+	"    call('HSET', key .. ':tally', weir, upto)\n"
+	"    call('PEXPIRE', key .. ':tally', math.ceil(w * 0.0015))\n"
+	"    for age, n in string.gmatch(text, '(%d+):(%d+)') do\n"
+	"      ages[#ages + 1], counts[#counts + 1] = age + 0, n + 0\n"
+	"    end\n"
+	"    local first = #ages + 1\n"
+	"    while first > 1 and left > 0 and ages[first - 1] < w do\n"
+	"      first = first - 1\n"
+	"      counts[first] = math.min(counts[first], left)\n"
+	"      left = left - counts[first]\n"
+	"    end\n"
+	"    if first > #ages then return end\n"
+	"    local tail, old, oldest = (call('LINDEX', key, '-1') or 0) + 0, {}, time - ages[first]\n"
+	"    if tail > oldest then\n"
+	"      local from = math.max(call('LLEN', key) - 4096, 0)\n"
+	"      old = call('LRANGE', key, from, '-1')\n"
+	"      local low, high = 0, #old\n"
+	"      while low < high do\n"
+	"        local mid = math.ceil((low + high) / 2)\n"
+	"        if old[mid] + 0 <= oldest then low = mid else high = mid - 1 end\n"
+	"      end\n"
+	"      if from + low > 0 then call('LTRIM', key, '0', from + low - 1) else call('DEL', key) end\n"
+	"      if low == 0 and from > 0 then oldest = old[1] + 0 end\n"
+	"      old = {unpack(old, low + 1)}\n"
+	"    end\n"
+	"    local out, taken = {}, 0\n"
+	"    for i = first, #ages do\n"
+	"      local at = math.max(time - ages[i], oldest)\n"
+	"      while old[taken + 1] and old[taken + 1] + 0 <= at do\n"
+	"        taken = taken + 1\n"
+	"        out[#out + 1] = old[taken]\n"
+	"      end\n"
+	"      local stamp = string.format('%.0f', at)\n"
+	"      for _ = 1, counts[i] do out[#out + 1] = stamp end\n"
+	"    end\n"
+	"    for i = taken + 1, #old do out[#out + 1] = old[i] end\n"
+	"    for i = 1, #out, 256 do call('RPUSH', key, unpack(out, i, math.min(i + 255, #out))) end\n"
+	"    call('PEXPIRE', key, math.ceil(w * 0.0015 + math.max(tail - time, 0) / 1000))\n"
+	"  end\n"
+	"  for i, key in ipairs(KEYS) do\n"
+	"    local text = ARGV[2 * policies + 4 + i]\n"
+	"    if text ~= '' then carry(key, ARGV[2 * i + 1] + 0, text) end\n"
+	"  end\n"
+	"end\n"
 	"local granted = wanted\n"
 	"local tails, nows, sizes, rooms = {}, {}, {}, {}\n"
 	"for i, key in ipairs(KEYS) do\n"
@@ -194,25 +245,58 @@ static char *bulk_shadows(char *out, const struct table_ask *ask, unsigned asks)
 	return crlf(out + 4 + asks);
 }
 
+/* UPTO AGE:COUNT AGE:COUNT ... */
+static char *bulk_carry(char *out, const struct journal_carry *c)
+{
+	char text[REDIS_CARRY_ROOM], *at = text;
+	if (c->records)
+		at = fmt_u64(at, c->upto);
+	for (unsigned i = 0; i < c->records; i++) {
+		*at++ = ' ';
+		at = fmt_u64(at, (uint64_t)c->record[i].age_us);
+		*at++ = ':';
+		at = fmt_u64(at, c->record[i].count);
+	}
+	*out++ = '$';
+	out = crlf(fmt_u64(out, (uint64_t)(at - text)));
+	return crlf(fmt_str(out, (struct str){text, (size_t)(at - text)}));
+}
+
+static char *bulk_carries(char *out, const struct journal_carry *c, unsigned asks)
+{
+	uint64_t weir = 0;
+	for (unsigned i = 0; i < asks; i++)
+		weir |= c[i].records ? c[i].weir : 0;
+	memcpy(out, "$16\r\n", 5);
+	fmt_hex(out + 5, weir, 16);
+	out = crlf(out + 21);
+	for (unsigned i = 0; i < asks; i++)
+		out = bulk_carry(out, &c[i]);
+	return out;
+}
+
 /* One request under one enforcing policy goes without saying. */
 static bool is_usual(const struct redis_question *q)
 {
-	return q->asks == 1 && q->n == 1 && !q->ask[0].policy->shadow;
+	return q->asks == 1 && q->n == 1 && !q->ask[0].policy->shadow && !q->carry;
+}
+
+static char *bulk_count(char *out, unsigned n)
+{
+	*out++ = '*';
+	return crlf(fmt_u64(out, n));
 }
 
 size_t redis_script_question(char *out, const struct redis_question *q)
 {
-	static const char head[1 + POLICY_MAX_APPLIED][24] = {
-		"*7\r\n$7\r\nEVALSHA\r\n$40\r\n",  "*9\r\n$7\r\nEVALSHA\r\n$40\r\n",
-		"*12\r\n$7\r\nEVALSHA\r\n$40\r\n", "*15\r\n$7\r\nEVALSHA\r\n$40\r\n",
-		"*18\r\n$7\r\nEVALSHA\r\n$40\r\n",
-	};
-	char client[REDIS_CLIENT_ROOM], *at = out;
+	static const char head[] = "$7\r\nEVALSHA\r\n$40\r\n";
+	char client[REDIS_CLIENT_ROOM], *at;
 	struct str text = {client, redis_script_client(client, q->client)};
 	bool usual = is_usual(q);
 
-	memcpy(at, head[usual ? 0 : q->asks], sizeof(head[0]));
-	at += q->asks == 1 ? 22 : 23;
+	at = bulk_count(out, 4 + 3 * q->asks + (usual ? 0 : 2) + (q->carry ? 1 + q->asks : 0));
+	memcpy(at, head, sizeof(head));
+	at += sizeof(head) - 1;
 	memcpy(at, q->sha, REDIS_SHA);
 	at = bulk_digit(crlf(at + REDIS_SHA), q->asks);
 	for (unsigned i = 0; i < q->asks; i++)
@@ -226,6 +310,8 @@ size_t redis_script_question(char *out, const struct redis_question *q)
 		at = bulk_u64(at, q->n);
 		at = bulk_shadows(at, q->ask, q->asks);
 	}
+	if (q->carry)
+		at = bulk_carries(at, q->carry, q->asks);
 	return (size_t)(at - out);
 }
 

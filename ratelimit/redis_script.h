@@ -8,6 +8,9 @@
  * server's clock, in 16 digits; for each policy its limit and its window in microseconds; and, but for the
  * usual question (one request under one enforcing policy), n, and a digit a policy: 1 if it is in shadow. It
  * - answers {-1, time} and does nothing when the deadline has passed;
+ * - puts in, where they belong, what is carried: two more arguments, the weir, and for each policy the carry
+ * of journal.h or nothing. Beside a list stands KEY:tally, a hash of the number that it has heard of each
+ * weir. Of a list at most its newest 4096 are moved: what is older than these is put in as one of them;
  * - takes as a list's now the server's time, or its last entry if that is later; a last entry more than a
  * window ahead of the server's time (the clock stepped back) discards its list;
  * - drops what no longer counts, grants g of the n, as many as all enforcing policies have room for, and
@@ -31,6 +34,7 @@
 #include <stdint.h>
 
 #include "base/str.h"
+#include "ratelimit/journal.h"
 #include "ratelimit/policy.h"
 #include "ratelimit/redis_reply.h"
 #include "ratelimit/table.h"
@@ -54,22 +58,25 @@ struct redis_question {
 	struct str prefix;
 	const struct client_id *client;
 	const struct table_ask *ask;
-	unsigned asks;	 /* 1..POLICY_MAX_APPLIED */
-	unsigned n;	 /* 0..REDIS_ASK_MAX */
-	usec_t deadline; /* the server's clock; 0: none */
+	unsigned asks;			   /* 1..POLICY_MAX_APPLIED */
+	unsigned n;			   /* 0..REDIS_ASK_MAX */
+	usec_t deadline;		   /* the server's clock; 0: none */
+	const struct journal_carry *carry; /* asks of them; NULL: nothing is carried */
 };
 
-static inline size_t redis_script_room(struct str prefix, unsigned asks)
+#define REDIS_CARRY_ROOM (JOURNAL_RECORDS * 34 + 16)
+
+static inline size_t redis_script_room(struct str prefix, unsigned asks, bool carries)
 {
-	return 192 + asks * (prefix.n + REDIS_KEY_ROOM + 88);
+	return 192 + asks * (prefix.n + REDIS_KEY_ROOM + 88 + (carries ? REDIS_CARRY_ROOM + 32 : 0));
 }
 
 /* The EVALSHA command in RESP. `out` has redis_script_room. Returns the length. */
 size_t redis_script_question(char *out, const struct redis_question *);
 
 /*
- * The same as arguments of a command with the script's text in it (EVAL), n 0, for `clients show`: argv has
- * REDIS_PEEK_ARGS places, buf has redis_script_room. Returns how many are used.
+ * The same as arguments of a command with the script's text in it (EVAL), n 0 and no carry, for `clients
+ * show`: argv has REDIS_PEEK_ARGS places, buf has redis_script_room. Returns how many are used.
  */
 #define REDIS_PEEK_ARGS (6 + 3 * POLICY_MAX_APPLIED)
 unsigned redis_script_peek_args(struct str *argv, char *buf, const struct redis_question *);

@@ -13,7 +13,7 @@
 
 static_assert(sizeof(struct entry) == 128, "two cache lines, and the sizes in table.h");
 static_assert(sizeof(struct bucket) == 64, "a cache line");
-static_assert(sizeof(struct shared) == 192, "what follows stays aligned");
+static_assert(sizeof(struct shared) % 64 == 0, "what follows stays aligned");
 
 /* Locks */
 
@@ -26,15 +26,22 @@ static inline void pause_cpu(void)
 #endif
 }
 
-bool slots_spin_lock(const struct table *t, uint32_t bucket)
+bool slots_spin(const struct table *t, uint32_t *word)
 {
 	for (unsigned spins = 0; spins < 2 * SPINS; spins++) {
 		if (spins == SPINS)
 			sched_yield(); /* the holder may be waiting for this very CPU */
 		pause_cpu();
-		if (slots_try_lock(t, bucket))
+		if (slots_try_word(t, word))
 			return true;
 	}
+	return false;
+}
+
+bool slots_spin_lock(const struct table *t, uint32_t bucket)
+{
+	if (slots_spin(t, &t->bucket[bucket].lock))
+		return true;
 	__atomic_fetch_add(&t->shared->busy, 1, RELAXED);
 	return false;
 }
@@ -67,7 +74,8 @@ void slots_drop(const struct table *t, uint32_t bucket, unsigned way)
 /* Expires the log, and says whether the entry still counts for anything. */
 static bool refresh(const struct table *t, struct entry *e, usec_t now)
 {
-	struct window_rule rule = window_rule(e->window_us, e->limit);
+	struct window_rule rule =
+		e->heard ? slots_journal_rule(e->window_us) : window_rule(e->window_us, e->limit);
 
 	window_expire(&t->store, &e->log, &rule, now);
 	return e->log.used || e->refuse_until > now || slots_said_holds(e, now);
@@ -112,7 +120,7 @@ static unsigned evict(const struct table *t, uint32_t bucket, uint32_t pins, use
 			return way;
 		}
 		uint64_t full = fullness(e, now);
-		if (!victim || full < least || (full == least && e->touched < victim->touched)) {
+		if (!victim || full < least || (full == least && slots_older(e->touched, victim->touched))) {
 			victim = e;
 			least = full;
 		}
@@ -133,12 +141,105 @@ void slots_claim(const struct table *t, const struct policy *policy, const struc
 	if (way == SLOTS_WAYS)
 		way = evict(t, p->bucket, pins, now);
 	p->e = slots_entry(t, p->bucket, way);
-	*p->e = (struct entry){
-		.key = policy->key, .client = *client, .window_us = policy->window_us, .touched = now};
+	*p->e = (struct entry){.key = policy->key,
+			       .client = *client,
+			       .window_us = policy->window_us,
+			       .touched = slots_when(now)};
 	/* Counted first, and in drop last: a crash in between makes the count too high by one, never
 	 * negative. */
 	__atomic_fetch_add(&t->shared->entries, 1, RELAXED);
 	set_tag(b, way, p->tag);
+}
+
+uint32_t slots_pins(const struct table *t, const struct place *place, unsigned asks, const struct place *p)
+{
+	uint32_t pins = 0;
+
+	for (unsigned i = 0; i < asks; i++)
+		if (place[i].e && place[i].bucket == p->bucket)
+			pins |= 1u << slots_way(t, p->bucket, place[i].e);
+	return pins;
+}
+
+/* Journals */
+
+uint32_t slots_uncarried(struct entry *e)
+{
+	if (e->made - e->carried > e->log.used)
+		e->carried = e->made - e->log.used; /* what has expired need not be carried */
+	return e->made - e->carried;
+}
+
+void slots_made(const struct table *t, struct entry *e, uint32_t n)
+{
+	bool first = e->made == e->carried;
+
+	e->made += n;
+	if (first && n)
+		__atomic_fetch_add(&t->shared->journal.wanted, 1, RELAXED);
+}
+
+/*
+ * Numbers begin at one that rises with time, so that what the store's tally holds of an entry that was here
+ * before is behind all of this one's: a million a window.
+ */
+static void begin_journal(const struct table *t, struct entry *e, usec_t now)
+{
+	usec_t step = e->window_us >> 20;
+
+	e->made = e->carried = (uint32_t)(now / (step ? step : 1));
+	e->carried_at = slots_when(now);
+	slots_made(t, e, e->log.used); /* of a window of the memory store: no store has heard of these */
+}
+
+/* The earliest moment after which the losses number `from` and up took away what the store was told. */
+static usec_t lost_since(const struct table *t, uint32_t from, uint32_t to)
+{
+	const struct journal *j = &t->shared->journal;
+	usec_t since = to - from > SLOTS_LOSSES ? 0 : INT64_MAX;
+
+	for (; from != to && since; from++) {
+		usec_t one = __atomic_load_n(&j->loss[from % SLOTS_LOSSES].since, RELAXED);
+		since = one < since ? one : since;
+	}
+	return since;
+}
+
+/* A carry that was lost may hold admissions of any age. */
+static bool carried_after(const struct entry *e, usec_t since, usec_t now)
+{
+	return slots_when(now) - e->carried_at <= slots_when(e->window_us) &&
+	       !slots_older(e->carried_at, slots_when(since));
+}
+
+static void lose(const struct table *t, struct entry *e, const struct window_rule *rule, usec_t since,
+		 usec_t now)
+{
+	struct window_cursor at = window_begin(&e->log);
+	uint32_t lost = 0, uncarried = slots_uncarried(e), n;
+	usec_t when;
+
+	while (window_next(&t->store, &e->log, rule, &at, &when, &n))
+		lost += when > since ? n : 0;
+	if (carried_after(e, since, now))
+		lost = e->log.used;
+	if (lost <= uncarried)
+		return;
+	slots_made(t, e, lost - uncarried);
+	__atomic_fetch_add(&t->shared->journal.replayed, lost - uncarried, RELAXED);
+}
+
+void slots_hear(const struct table *t, struct entry *e, usec_t now)
+{
+	struct window_rule rule = slots_journal_rule(e->window_us);
+	uint32_t losses = slots_losses(t);
+
+	window_expire(&t->store, &e->log, &rule, now);
+	if (!e->heard)
+		begin_journal(t, e, now);
+	else
+		lose(t, e, &rule, lost_since(t, e->heard - 1, losses), now);
+	e->heard = losses + 1;
 }
 
 /* Room in the pool */
@@ -147,7 +248,7 @@ static void merge_bucket(const struct table *t, uint32_t bucket)
 {
 	for (unsigned way = 0; way < SLOTS_WAYS && window_pool_dry(&t->store); way++) {
 		struct entry *e = slots_entry(t, bucket, way);
-		if (slots_tag(&t->bucket[bucket], way) && window_merge(&t->store, &e->log))
+		if (slots_tag(&t->bucket[bucket], way) && window_merge(&t->store, &e->log) && !e->heard)
 			e->free_at = 0;
 	}
 }
@@ -229,7 +330,9 @@ static void wipe(const struct table *t, uint32_t bucket)
 unsigned slots_recover(const struct table *t)
 {
 	unsigned n = slots_locked(t);
+	uint32_t owner = t->owner;
 
+	__atomic_compare_exchange_n(&t->shared->journal.lock, &owner, 0, false, __ATOMIC_RELEASE, RELAXED);
 	if (!n)
 		return 0;
 	free_orphans(t);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The inside of the client table, for ratelimit/table.c alone: buckets, their locks, the entries in them, and
- * what is done when they are full, when the chunk pool is dry, and when a process died. See table.h for the
- * contract. Every function that takes a bucket or an entry expects the caller to hold the bucket's lock,
- * unless it says otherwise. Pointers into the region stay inside struct table, which belongs to one process.
+ * The inside of the client table, for ratelimit/table.c and journal.c: buckets, their locks, the entries in
+ * them, and what is done when they are full, when the chunk pool is dry, and when a process died. See table.h
+ * for the contract. Every function that takes a bucket or an entry expects the caller to hold the bucket's
+ * lock, unless it says otherwise. Pointers into the region stay inside struct table, which belongs to one
+ * process.
  */
 #ifndef WEIR_RATELIMIT_SLOTS_H
 #define WEIR_RATELIMIT_SLOTS_H
@@ -15,28 +16,43 @@
 #include "base/clock.h"
 #include "base/siphash.h"
 #include "ratelimit/policy.h"
+#include "ratelimit/table.h"
 #include "ratelimit/window.h"
 
 #define SLOTS_WAYS 16u /* entries of a bucket; the words of its tags hold 4 each */
+#define SLOTS_LOSSES 8u
+#define SLOTS_TICKS 64u /* of the journal, a window */
 #define SLOTS_TAG_ONES 0x0001000100010001u
 #define SLOTS_TAG_TOPS 0x8000800080008000u
 
+/*
+ * The log is the window of the memory store (`heard` 0), or else the journal: the admissions of this weir,
+ * by Redis or by itself, in ticks of a 64th of the window. `made` counts those that Redis was not told of
+ * when they were made, or has lost since, and `carried` how far it has been told; the difference (modulo
+ * 2^32) is what is still to be carried, and these are taken to be the newest of the log.
+ */
 struct entry {
 	uint64_t key; /* the policy's */
 	struct client_id client;
 	struct window_log log;
 	usec_t window_us;
 
-	usec_t touched;
-	usec_t free_at; /* when the log falls below `limit`; 0: not worked out since the log last changed */
+	union {
+		usec_t free_at; /* window: when it falls below `limit`; 0: not worked out since it changed */
+		struct {
+			uint32_t made, carried; /* journal */
+		};
+	};
 	usec_t refuse_until; /* this and what follows, down to generation: what the store said */
 	usec_t said_at;
 	usec_t said_empty_at;
 	uint32_t said_used, said_limit;
 	uint32_t generation;
-	uint32_t outage; /* seeded in */
-	uint32_t limit;	 /* of the last admission */
+	uint32_t limit; /* of the last admission */
 	uint32_t refused;
+	uint32_t touched;    /* slots_when */
+	uint32_t heard;	     /* journal: losses heard of, and one */
+	uint32_t carried_at; /* journal: slots_when */
 };
 
 struct bucket {
@@ -48,8 +64,23 @@ struct bucket {
 	uint64_t pad[2];
 };
 
-/* The head of the region. Buckets, entries and chunks follow. The three parts are on cache lines of their
- * own. */
+/* The store has lost what it was told after `since`. */
+struct loss {
+	usec_t since;
+};
+
+/* What goes for all journals. */
+struct journal {
+	uint32_t lock; /* of the losses: the owner, 0: free; atomic, like what follows */
+	uint32_t losses;
+	uint32_t wanted;     /* rounds of carrying that were called for */
+	uint32_t done;	     /* the last of them that was walked and left nothing behind */
+	usec_t walked_until; /* somebody walks it until then, or until he says so again */
+	uint64_t carried, replayed, pad[3];
+	struct loss loss[SLOTS_LOSSES]; /* number n stands at n modulo SLOTS_LOSSES */
+};
+
+/* The head of the region. Buckets, entries and chunks follow. Its parts are on cache lines of their own. */
 struct shared {
 	uint64_t magic;
 	uint32_t buckets, chunks;
@@ -61,6 +92,7 @@ struct shared {
 	uint32_t entries;
 	uint64_t evictions, busy, recovered;
 	uint64_t pad3[4];
+	struct journal journal;
 };
 
 struct table {
@@ -133,16 +165,22 @@ static inline __attribute__((always_inline)) void slots_find(const struct table 
 	}
 }
 
-static inline bool slots_try_lock(const struct table *t, uint32_t bucket)
+static inline bool slots_try_word(const struct table *t, uint32_t *word)
 {
-	uint32_t *word = &t->bucket[bucket].lock, nobody = 0;
+	uint32_t nobody = 0;
 
 	return !__atomic_load_n(word, __ATOMIC_RELAXED) &&
 	       __atomic_compare_exchange_n(word, &nobody, t->owner, false, __ATOMIC_ACQUIRE,
 					   __ATOMIC_RELAXED);
 }
 
-/* A bounded number of tries; false is counted as busy. */
+static inline bool slots_try_lock(const struct table *t, uint32_t bucket)
+{
+	return slots_try_word(t, &t->bucket[bucket].lock);
+}
+
+/* A bounded number of tries; false for a bucket is counted as busy. */
+bool slots_spin(const struct table *t, uint32_t *word);
 bool slots_spin_lock(const struct table *t, uint32_t bucket);
 
 static inline bool slots_lock(const struct table *t, uint32_t bucket)
@@ -174,6 +212,71 @@ static inline bool slots_said_holds(const struct entry *e, usec_t now)
 	return e->said_at && e->said_at + e->window_us > now;
 }
 
+/* The entry's clock: 1024 us, and round in 50 days. */
+static inline uint32_t slots_when(usec_t now)
+{
+	return (uint32_t)((uint64_t)now >> 10);
+}
+
+static inline bool slots_older(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) < 0;
+}
+
+/* The place of each ask, under lock. False: one is busy, and nothing is locked. */
+static inline __attribute__((always_inline)) void slots_leave(const struct table *t,
+							      const struct place *place, unsigned places)
+{
+	for (unsigned i = 0; i < places; i++)
+		if (place[i].locks)
+			slots_unlock(t, place[i].bucket);
+}
+
+static inline __attribute__((always_inline)) bool slots_enter(const struct table *t,
+							      const struct client_id *client,
+							      const struct table_ask *ask, unsigned asks,
+							      struct place *place)
+{
+	for (unsigned i = 0; i < asks; i++) {
+		struct place *p = &place[i];
+		slots_locate(t, ask[i].policy->key, client, p);
+		p->locks = true;
+		for (unsigned j = 0; j < i; j++)
+			if (place[j].bucket == p->bucket)
+				p->locks = false;
+		if (p->locks && !slots_lock(t, p->bucket)) {
+			slots_leave(t, place, i);
+			return false;
+		}
+		slots_find(t, ask[i].policy->key, client, p);
+	}
+	return true;
+}
+
+static inline __attribute__((always_inline)) bool
+slots_reach(const struct table *t, const struct client_id *client, uint64_t key, struct place *p)
+{
+	slots_locate(t, key, client, p);
+	if (!slots_lock(t, p->bucket))
+		return false;
+	slots_find(t, key, client, p);
+	return true;
+}
+
+/* One moment for the whole decision, not before any that its buckets have seen. */
+static inline __attribute__((always_inline)) usec_t
+slots_settle_now(const struct table *t, const struct place *place, unsigned asks, usec_t now)
+{
+	for (unsigned i = 0; i < asks; i++)
+		now = slots_now(t, place[i].bucket, now);
+	for (unsigned i = 0; asks > 1 && i < asks; i++)
+		slots_now(t, place[i].bucket, now);
+	return now;
+}
+
+/* Ways of the place's bucket that other places of the decision have in hand. */
+uint32_t slots_pins(const struct table *t, const struct place *place, unsigned asks, const struct place *p);
+
 /* Makes an entry for the place, evicting another if need be, but none of `pins` (a bit a way). */
 void slots_claim(const struct table *t, const struct policy *policy, const struct client_id *client,
 		 uint32_t pins, usec_t now, struct place *p);
@@ -191,12 +294,68 @@ static inline uint32_t slots_chunk_owner(const struct table *t, const struct ent
 	return (uint32_t)(e - t->entry) + 1;
 }
 
-static inline void slots_note(const struct table *t, struct entry *e, const struct window_rule *rule,
-			      uint32_t n, usec_t now)
+static inline void slots_put(const struct table *t, struct entry *e, const struct window_rule *rule,
+			     uint32_t n, usec_t now)
 {
 	if (window_wants_chunk(&e->log) && window_pool_dry(&t->store))
 		slots_make_room(t, &e->log, now);
 	window_note(&t->store, &e->log, rule, slots_chunk_owner(t, e), now, n);
+}
+
+/* In the window of the memory store. */
+static inline void slots_note(const struct table *t, struct entry *e, const struct window_rule *rule,
+			      uint32_t n, usec_t now)
+{
+	slots_put(t, e, rule, n, now);
+	e->free_at = 0;
+}
+
+/* The journal's resolution: what is older than its tick's end counts, so that nothing expires early. */
+static inline struct window_rule slots_journal_rule(usec_t window_us)
+{
+	struct window_rule r = window_rule(window_us, 0);
+
+	r.tick = (uint32_t)(window_us / r.unit_us / SLOTS_TICKS);
+	if (!r.tick)
+		r.tick = 1;
+	return r;
+}
+
+/* How many admissions are to be carried; the log has been expired. */
+uint32_t slots_uncarried(struct entry *e);
+/* n more are. */
+void slots_made(const struct table *t, struct entry *e, uint32_t n);
+
+/* The entry was a window, or has not heard of the last loss: makes it a journal that has. */
+void slots_hear(const struct table *t, struct entry *e, usec_t now);
+
+static inline uint32_t slots_losses(const struct table *t)
+{
+	return __atomic_load_n(&t->shared->journal.losses, __ATOMIC_ACQUIRE);
+}
+
+/* Before anything is read from a journal or written to it. */
+static inline void slots_journal(const struct table *t, struct entry *e, usec_t now)
+{
+	if (__builtin_expect(e->heard != slots_losses(t) + 1, 0))
+		slots_hear(t, e, now);
+}
+
+/* In the journal; n admissions that the store knows of. */
+static inline void slots_journal_note(const struct table *t, struct entry *e, uint32_t n, usec_t now)
+{
+	struct window_rule rule = slots_journal_rule(e->window_us);
+
+	slots_journal(t, e, now);
+	if (e->log.tail < (uint64_t)now) /* the newest tick is over: once in 64 */
+		window_expire(&t->store, &e->log, &rule, now);
+	slots_put(t, e, &rule, n, now);
+}
+
+/* The other way, after a change of the store by reload: what the journal holds counts. */
+static inline void slots_window(struct entry *e)
+{
+	e->heard = 0;
 	e->free_at = 0;
 }
 

@@ -105,6 +105,7 @@ static size_t write_question(struct node_call *c, const struct redis_node *node,
 		.asks = q->asks,
 		.n = q->n,
 		.deadline = redis_node_clock(node, q->give_up_at),
+		.carry = q->carry,
 	};
 	return redis_script_question(out, &bytes);
 }
@@ -148,7 +149,7 @@ bool store_redis_ask(struct store_redis *s, struct store_question *q)
 	}
 	q->store = s;
 	q->call.script = REDIS_SCRIPT_ASK;
-	q->call.room = redis_script_room((struct str){s->prefix, s->prefix_n}, q->asks);
+	q->call.room = redis_script_room((struct str){s->prefix, s->prefix_n}, q->asks, q->carry);
 	q->call.until = q->give_up_at;
 	q->call.write = write_question;
 	q->call.done = on_answer;

@@ -29,6 +29,7 @@ struct store_question {
 	const struct client_id *client;
 	const struct table_ask *ask;
 	unsigned asks, n;
+	const struct journal_carry *carry; /* asks of them; NULL: nothing */
 	usec_t give_up_at;
 	void (*answered)(struct store_question *, const struct redis_answer *);
 };

@@ -81,46 +81,10 @@ void table_detach(struct table *t)
 
 /* Decisions */
 
-static INLINE void leave(const struct table *t, const struct place *place, unsigned places)
-{
-	for (unsigned i = 0; i < places; i++)
-		if (place[i].locks)
-			slots_unlock(t, place[i].bucket);
-}
-
-static INLINE bool enter(const struct table *t, const struct client_id *client, const struct table_ask *ask,
-			 unsigned asks, struct place *place)
-{
-	for (unsigned i = 0; i < asks; i++) {
-		struct place *p = &place[i];
-		slots_locate(t, ask[i].policy->key, client, p);
-		p->locks = true;
-		for (unsigned j = 0; j < i; j++)
-			if (place[j].bucket == p->bucket)
-				p->locks = false;
-		if (p->locks && !slots_lock(t, p->bucket)) {
-			leave(t, place, i);
-			return false;
-		}
-		slots_find(t, ask[i].policy->key, client, p);
-	}
-	return true;
-}
-
-/* One moment for the whole decision, not before any that its buckets have seen. */
-static INLINE usec_t settle_now(const struct table *t, const struct place *place, unsigned asks, usec_t now)
-{
-	for (unsigned i = 0; i < asks; i++)
-		now = slots_now(t, place[i].bucket, now);
-	for (unsigned i = 0; asks > 1 && i < asks; i++)
-		slots_now(t, place[i].bucket, now);
-	return now;
-}
-
 /* A log of just its limit loses nothing before the moment that was worked out when it last refused. */
 static inline usec_t full_until(const struct entry *e, uint32_t limit)
 {
-	return e->log.used == limit && e->limit == limit ? e->free_at : 0;
+	return !e->heard && e->log.used == limit && e->limit == limit ? e->free_at : 0;
 }
 
 /* How many of n requests all enforcing policies admit. */
@@ -143,18 +107,6 @@ static INLINE unsigned measure(const struct table *t, const struct table_ask *as
 	return n;
 }
 
-/* Ways of the place's bucket that other places of the decision have in hand. */
-static uint32_t pins_of(const struct table *t, const struct place *place, unsigned asks,
-			const struct place *p)
-{
-	uint32_t pins = 0;
-
-	for (unsigned i = 0; i < asks; i++)
-		if (place[i].e && place[i].bucket == p->bucket)
-			pins |= 1u << slots_way(t, p->bucket, place[i].e);
-	return pins;
-}
-
 static INLINE void spend(const struct table *t, const struct client_id *client, const struct table_ask *ask,
 			 unsigned asks, struct place *place, unsigned n, unsigned granted, usec_t now)
 {
@@ -164,8 +116,10 @@ static INLINE void spend(const struct table *t, const struct client_id *client, 
 		if (!p->e && !take)
 			continue;
 		if (!p->e)
-			slots_claim(t, ask[i].policy, client, pins_of(t, place, asks, p), now, p);
-		p->e->touched = now;
+			slots_claim(t, ask[i].policy, client, slots_pins(t, place, asks, p), now, p);
+		p->e->touched = slots_when(now);
+		if (p->e->heard)
+			slots_window(p->e);
 		if (p->e->limit != ask[i].limit)
 			p->e->free_at = 0;
 		p->e->limit = ask[i].limit;
@@ -189,12 +143,12 @@ static INLINE void report(const struct table *t, const struct place *p, uint32_t
 		out->reset_us = window_empty_at(&e->log, &p->rule) - asked;
 	if (out->remaining)
 		return;
-	usec_t free_at = used && e->limit == limit ? e->free_at : 0;
+	usec_t free_at = used && e->limit == limit && !e->heard ? e->free_at : 0;
 	if (!limit)
 		free_at = now + p->rule.window_us;
 	else if (!free_at)
 		free_at = window_free_at(&t->store, &e->log, &p->rule, limit, now);
-	if (limit && e->limit == limit)
+	if (limit && e->limit == limit && !e->heard)
 		e->free_at = free_at;
 	out->retry_after_us = free_at - asked;
 }
@@ -210,7 +164,7 @@ static INLINE void refuse_again(const struct place *p, const struct table_ask *a
 {
 	struct window_rule rule = window_rule(ask->policy->window_us, ask->limit);
 
-	p->e->touched = now;
+	p->e->touched = slots_when(now);
 	p->e->refused += n;
 	*out = (struct window_state){.limit = ask->limit,
 				     .used = ask->limit,
@@ -226,9 +180,9 @@ static INLINE enum table_result decide(struct table *t, const struct client_id *
 	struct place place[POLICY_MAX_APPLIED];
 
 	assert(asks <= POLICY_MAX_APPLIED && n >= 1 && n <= TABLE_MAX_N);
-	if (!enter(t, client, ask, asks, place))
+	if (!slots_enter(t, client, ask, asks, place))
 		return TABLE_BUSY;
-	usec_t now = settle_now(t, place, asks, asked);
+	usec_t now = slots_settle_now(t, place, asks, asked);
 	if (asks == 1 && spending && flooded(&place[0], ask, now)) {
 		refuse_again(&place[0], ask, n, now, asked, out);
 		slots_unlock(t, place[0].bucket);
@@ -246,7 +200,7 @@ static INLINE enum table_result decide(struct table *t, const struct client_id *
 		spend(t, client, ask, asks, place, n, g, now);
 	for (unsigned i = 0; i < asks; i++)
 		report(t, &place[i], ask[i].limit, now, asked, &out[i]);
-	leave(t, place, asks);
+	slots_leave(t, place, asks);
 	*granted = g;
 	t->decided_at = now;
 	return TABLE_OK;
@@ -278,20 +232,6 @@ usec_t table_decided_at(const struct table *t)
 
 /* What the store said */
 
-static bool older(uint32_t a, uint32_t b)
-{
-	return (int32_t)(a - b) < 0;
-}
-
-static INLINE bool reach(const struct table *t, const struct client_id *client, uint64_t key, struct place *p)
-{
-	slots_locate(t, key, client, p);
-	if (!slots_lock(t, p->bucket))
-		return false;
-	slots_find(t, key, client, p);
-	return true;
-}
-
 static INLINE void recall(const struct entry *e, usec_t now, usec_t refuse_until, struct window_state *last)
 {
 	*last = (struct window_state){.limit = e->said_limit, .used = e->said_used};
@@ -300,27 +240,26 @@ static INLINE void recall(const struct entry *e, usec_t now, usec_t refuse_until
 	last->reset_us = e->said_empty_at > now ? e->said_empty_at - now : 0;
 }
 
-static INLINE enum table_result said(struct table *t, const struct client_id *client,
-				     const struct table_ask *ask, usec_t now, uint32_t generation, bool count,
-				     usec_t *refuse_until, struct window_state *last, usec_t *said_at)
+enum table_result table_refusal_get(struct table *t, const struct client_id *client,
+				    const struct table_ask *ask, usec_t now, uint32_t generation,
+				    usec_t *refuse_until, struct window_state *last)
 {
 	struct place p;
 
-	*refuse_until = *said_at = 0;
-	if (!reach(t, client, ask->policy->key, &p)) {
+	*refuse_until = 0;
+	if (!slots_reach(t, client, ask->policy->key, &p)) {
 		*last = (struct window_state){0};
 		return TABLE_BUSY;
 	}
 	struct entry *e = p.e;
-	if (e && !older(e->generation, generation) && slots_said_holds(e, now)) {
+	if (e && !slots_older(e->generation, generation) && slots_said_holds(e, now)) {
 		usec_t until = e->refuse_until > now && e->said_limit == ask->limit ? e->refuse_until : 0;
-		if (count && until) {
+		if (until) {
 			e->refused++;
-			e->touched = now;
+			e->touched = slots_when(now);
 		}
 		recall(e, now, until, last);
 		*refuse_until = until;
-		*said_at = e->said_at;
 	} else {
 		*last = (struct window_state){0};
 	}
@@ -328,27 +267,11 @@ static INLINE enum table_result said(struct table *t, const struct client_id *cl
 	return TABLE_OK;
 }
 
-enum table_result table_refusal_get(struct table *t, const struct client_id *client,
-				    const struct table_ask *ask, usec_t now, uint32_t generation,
-				    usec_t *refuse_until, struct window_state *last)
-{
-	usec_t said_at;
-
-	return said(t, client, ask, now, generation, true, refuse_until, last, &said_at);
-}
-
-enum table_result table_said_get(struct table *t, const struct client_id *client, const struct table_ask *ask,
-				 usec_t now, uint32_t generation, usec_t *refuse_until,
-				 struct window_state *last, usec_t *said_at)
-{
-	return said(t, client, ask, now, generation, false, refuse_until, last, said_at);
-}
-
 /* Under the same limit a slot never frees sooner than any answer said, so the longest refusal stands. */
 static void keep_said(struct entry *e, uint32_t limit, uint32_t generation, usec_t refuse_until,
 		      const struct window_state *state, usec_t said_at)
 {
-	if (older(e->generation, generation) || e->said_limit != limit)
+	if (slots_older(e->generation, generation) || e->said_limit != limit)
 		e->refuse_until = e->said_at = 0;
 	e->generation = generation;
 	if (refuse_until > e->refuse_until)
@@ -363,49 +286,27 @@ static void keep_said(struct entry *e, uint32_t limit, uint32_t generation, usec
 
 enum table_result table_refusal_set(struct table *t, const struct client_id *client,
 				    const struct table_ask *ask, usec_t now, uint32_t generation,
-				    usec_t refuse_until, const struct window_state *state, usec_t said_at)
+				    unsigned admitted, usec_t refuse_until, const struct window_state *state,
+				    usec_t said_at)
 {
 	usec_t longest = said_at + ask->policy->window_us; /* no slot takes longer to free */
 	struct place p;
 
-	if (!reach(t, client, ask->policy->key, &p))
+	if (!slots_reach(t, client, ask->policy->key, &p))
 		return TABLE_BUSY;
 	now = slots_now(t, p.bucket, now);
 	if (!p.e) {
 		slots_claim(t, ask->policy, client, 0, now, &p);
 		p.e->generation = generation;
 	}
-	if (!older(generation, p.e->generation)) {
+	if (!slots_older(generation, p.e->generation)) {
 		keep_said(p.e, ask->limit, generation, refuse_until < longest ? refuse_until : longest, state,
 			  said_at);
-		p.e->touched = now;
+		p.e->touched = slots_when(now);
 	}
-	slots_unlock(t, p.bucket);
-	return TABLE_OK;
-}
-
-enum table_result table_seed_local(struct table *t, const struct client_id *client,
-				   const struct table_ask *ask, usec_t now, uint32_t outage, uint32_t used,
-				   usec_t said_at)
-{
-	struct window_rule rule = window_rule(ask->policy->window_us, ask->limit);
-	struct place p;
-
-	if (!used || said_at + rule.window_us <= now)
-		return TABLE_OK;
-	if (!reach(t, client, ask->policy->key, &p))
-		return TABLE_BUSY;
-	now = slots_now(t, p.bucket, now);
-	if (!p.e)
-		slots_claim(t, ask->policy, client, 0, now, &p);
-	if (p.e->outage != outage) {
-		p.e->outage = outage;
+	if (admitted) {
 		p.e->limit = ask->limit;
-		p.e->free_at = 0;
-		p.e->touched = now;
-		window_expire(&t->store, &p.e->log, &rule, now);
-		if (p.e->log.used < used)
-			slots_note(t, p.e, &rule, used - p.e->log.used, said_at);
+		slots_journal_note(t, p.e, admitted, now);
 	}
 	slots_unlock(t, p.bucket);
 	return TABLE_OK;
@@ -427,7 +328,7 @@ enum table_result table_forget(struct table *t, const struct client_id *client, 
 	struct place p;
 
 	if (policy) {
-		if (!reach(t, client, policy->key, &p))
+		if (!slots_reach(t, client, policy->key, &p))
 			return TABLE_BUSY;
 		if (p.e)
 			slots_drop(t, p.bucket, slots_way(t, p.bucket, p.e));

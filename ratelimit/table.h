@@ -127,34 +127,22 @@ usec_t table_decided_at(const struct table *t);
  *
  * table_refusal_get: *refuse_until is the moment before which the store would refuse, or 0: ask the store. A
  * refusal is counted in the entry. *last is what the store last said, moved to `now`; all zeros when it said
- * nothing within the window. table_said_get is the same without counting, and tells when it was said (0:
- * never).
+ * nothing within the window.
  */
 enum table_result table_refusal_get(struct table *t, const struct client_id *client,
 				    const struct table_ask *ask, usec_t now, uint32_t generation,
 				    usec_t *refuse_until, struct window_state *last);
-enum table_result table_said_get(struct table *t, const struct client_id *client, const struct table_ask *ask,
-				 usec_t now, uint32_t generation, usec_t *refuse_until,
-				 struct window_state *last, usec_t *said_at);
 
 /*
  * Keeps what the store said of a question sent at said_at (and of no later moment than `now`), under the
  * generation at sending: the caller has checked that it is still current. refuse_until 0: it refused nothing.
  * Answers of several processes may come in any order: the refusal that lasts longest is kept, and the state
- * said last.
+ * said last. `admitted` requests were admitted by that answer: they are noted in the journal (journal.h).
  */
 enum table_result table_refusal_set(struct table *t, const struct client_id *client,
 				    const struct table_ask *ask, usec_t now, uint32_t generation,
-				    usec_t refuse_until, const struct window_state *said, usec_t said_at);
-
-/*
- * When the store is away: makes the local window of this entry count at least `used` admissions (this weir's
- * share of what the store said, as of said_at), once an `outage` (any number but 0). What the window holds
- * already counts towards it, so that nothing decided locally is ever forgotten. Then table_admit decides.
- */
-enum table_result table_seed_local(struct table *t, const struct client_id *client,
-				   const struct table_ask *ask, usec_t now, uint32_t outage, uint32_t used,
-				   usec_t said_at);
+				    unsigned admitted, usec_t refuse_until, const struct window_state *said,
+				    usec_t said_at);
 
 /*
  * Forgets windows and refusals of the client under the policy, or, with NULL, under all (a walk over the

@@ -13,11 +13,6 @@ struct record {
 	unsigned count;
 };
 
-struct cursor {
-	uint32_t chunk;
-	unsigned pos;
-};
-
 /* Chunks: a lock-free stack of those returned, and a counter for those never used, whose pages stay
  * untouched. */
 
@@ -92,13 +87,13 @@ static void free_chain(const struct window_store *s, uint32_t i, uint32_t last)
 
 /* Records */
 
-static bool next_record(const struct window_store *s, const struct window_log *l, struct cursor *at,
+static bool next_record(const struct window_store *s, const struct window_log *l, struct window_cursor *at,
 			struct record *r)
 {
 	if (!at->chunk || (at->chunk == l->last && at->pos == l->last_pos))
 		return false;
 	if (at->pos == WINDOW_CHUNK_RECORDS)
-		*at = (struct cursor){next_chunk(s, at->chunk), 0};
+		*at = (struct window_cursor){.chunk = next_chunk(s, at->chunk)};
 	const struct window_chunk *c = &s->chunk[at->chunk];
 	*r = (struct record){c->t[at->pos], c->extra[at->pos] + 1u};
 	at->pos++;
@@ -106,10 +101,10 @@ static bool next_record(const struct window_store *s, const struct window_log *l
 }
 
 /* Only over records already read: the chunk it moves on to exists. */
-static void rewrite_record(const struct window_store *s, struct cursor *at, struct record r)
+static void rewrite_record(const struct window_store *s, struct window_cursor *at, struct record r)
 {
 	if (at->pos == WINDOW_CHUNK_RECORDS)
-		*at = (struct cursor){next_chunk(s, at->chunk), 0};
+		*at = (struct window_cursor){.chunk = next_chunk(s, at->chunk)};
 	s->chunk[at->chunk].t[at->pos] = r.t;
 	s->chunk[at->chunk].extra[at->pos] = (uint8_t)(r.count - 1);
 	at->pos++;
@@ -117,7 +112,7 @@ static void rewrite_record(const struct window_store *s, struct cursor *at, stru
 
 bool window_merge(const struct window_store *s, struct window_log *l)
 {
-	struct cursor from = {l->head, l->head_pos}, to = from;
+	struct window_cursor from = window_begin(l), to = from;
 	struct record a, b;
 	uint32_t end = l->last;
 	uint64_t merges = 0;
@@ -270,7 +265,7 @@ void window_clear(const struct window_store *s, struct window_log *l)
 usec_t window_free_at(const struct window_store *s, const struct window_log *l, const struct window_rule *r,
 		      uint32_t limit, usec_t now)
 {
-	struct cursor at = {l->head, l->head_pos};
+	struct window_cursor at = window_begin(l);
 	struct record rec;
 	uint64_t t = l->tail;
 
@@ -288,6 +283,23 @@ usec_t window_free_at(const struct window_store *s, const struct window_log *l, 
 	return (usec_t)(t * r->unit_us) + r->window_us;
 }
 
+bool window_next(const struct window_store *s, const struct window_log *l, const struct window_rule *r,
+		 struct window_cursor *at, usec_t *when, uint32_t *count)
+{
+	struct record rec;
+
+	if (at->ended || !l->tail_count)
+		return false;
+	if (next_record(s, l, at, &rec)) {
+		*when = (usec_t)((l->tail - (uint32_t)((uint32_t)l->tail - rec.t)) * r->unit_us);
+		*count = rec.count;
+		return true;
+	}
+	*when = (usec_t)(l->tail * r->unit_us);
+	*count = l->tail_count;
+	return at->ended = true;
+}
+
 size_t window_log_bytes(uint32_t limit)
 {
 	/* With ticks, a record for each of them, and one more for each 256 admissions that crowd in one. */
@@ -300,7 +312,7 @@ size_t window_log_bytes(uint32_t limit)
 
 long window_check(const struct window_store *s, const struct window_log *l, uint32_t owner, uint8_t *seen)
 {
-	struct cursor at = {l->head, l->head_pos};
+	struct window_cursor at = window_begin(l);
 	struct record rec;
 	uint64_t sum = l->tail_count;
 	uint32_t age = UINT32_MAX, before = 0;

@@ -89,6 +89,22 @@ static inline struct window_rule window_rule(usec_t window_us, uint32_t limit)
 	return r;
 }
 
+/* A walk over the records, oldest first; it ends before the log is changed. */
+struct window_cursor {
+	uint32_t chunk;
+	unsigned pos;
+	bool ended;
+};
+
+static inline struct window_cursor window_begin(const struct window_log *l)
+{
+	return (struct window_cursor){l->head, l->head_pos, false};
+}
+
+/* The next record: the moment of its admissions, and how many they are. False: that was all. */
+bool window_next(const struct window_store *s, const struct window_log *l, const struct window_rule *r,
+		 struct window_cursor *at, usec_t *when, uint32_t *count);
+
 /* Drops what does not count at `now` any more. Every other function expects this to have been done for its
  * `now`. */
 void window_expire(const struct window_store *s, struct window_log *l, const struct window_rule *r,

@@ -55,22 +55,45 @@ static void keys_are_as_documented(void **state)
 	assert_in_range(redis_script_key(out, STR(""), &p, &host), 1, REDIS_KEY_ROOM);
 }
 
+static const struct journal_carry *full_carries(void)
+{
+	static struct journal_carry c[POLICY_MAX_APPLIED];
+	for (unsigned i = 0; i < POLICY_MAX_APPLIED; i++) {
+		c[i] = (struct journal_carry){
+			.weir = UINT64_MAX, .upto = UINT32_MAX, .records = JOURNAL_RECORDS};
+		for (unsigned j = 0; j < JOURNAL_RECORDS; j++)
+			c[i].record[j] = (struct journal_record){INT64_MAX, UINT32_MAX};
+	}
+	return c;
+}
+
 static void the_largest_question_fits(void **state)
 {
 	(void)state;
 	struct policy p = {.window_us = INT64_MAX, .shadow = true};
 	struct table_ask ask[4];
 	struct client_id host = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
-	char out[4096], zeros[REDIS_SHA] = {0};
+	static char out[16384];
+	char zeros[REDIS_SHA] = {0};
 	memset(p.name, 'x', sizeof(p.name) - 1);
 	for (unsigned i = 0; i < 4; i++)
 		ask[i] = (struct table_ask){&p, UINT32_MAX};
 	for (unsigned asks = 1; asks <= 4; asks++) {
-		struct redis_question q = {zeros, STR("prefix-prefix:"), &host,	   ask,
-					   asks,  REDIS_ASK_MAX,	 INT64_MAX};
+		struct redis_question q = {.sha = zeros,
+					   .prefix = STR("prefix-prefix:"),
+					   .client = &host,
+					   .ask = ask,
+					   .asks = asks,
+					   .n = REDIS_ASK_MAX,
+					   .deadline = INT64_MAX};
 		memset(out, '#', sizeof(out));
-		size_t n = redis_script_question(out, &q), room = redis_script_room(q.prefix, asks);
+		size_t n = redis_script_question(out, &q), room = redis_script_room(q.prefix, asks, false);
 		assert_true(n <= room);
+		assert_int_equal(out[n], '#');
+		q.carry = full_carries();
+		memset(out, '#', sizeof(out));
+		n = redis_script_question(out, &q);
+		assert_in_range(n, room, redis_script_room(q.prefix, asks, true));
 		assert_int_equal(out[n], '#');
 		struct str argv[REDIS_PEEK_ARGS];
 		memset(out, '#', sizeof(out));
@@ -164,12 +187,12 @@ static void key_of(const struct table_ask *ask, const struct client_id *c, char 
 	out[redis_script_key(out, STR("weir:"), ask->policy, c)] = 0;
 }
 
-static bool call(const struct client_id *c, const struct table_ask *ask, unsigned asks, unsigned n,
-		 int64_t deadline, struct redis_answer *a)
+static bool call_with(const struct client_id *c, const struct table_ask *ask, unsigned asks, unsigned n,
+		      int64_t deadline, const struct journal_carry *carry, struct redis_answer *a)
 {
 	struct redis_reply flat[16], r = {.kind = REDIS_ARRAY, .element = flat};
-	struct redis_question q = {sha, STR("weir:"), c, ask, asks, n, deadline};
-	char bytes[2048];
+	struct redis_question q = {sha, STR("weir:"), c, ask, asks, n, deadline, carry};
+	static char bytes[16384];
 	void *got;
 	redisAppendFormattedCommand(redis.admin, bytes, redis_script_question(bytes, &q));
 	if (redisGetReply(redis.admin, &got) != REDIS_OK)
@@ -186,6 +209,12 @@ static bool call(const struct client_id *c, const struct table_ask *ask, unsigne
 	}
 	freeReplyObject(reply);
 	return redis_script_answer(&r, ask, asks, n, a);
+}
+
+static bool call(const struct client_id *c, const struct table_ask *ask, unsigned asks, unsigned n,
+		 int64_t deadline, struct redis_answer *a)
+{
+	return call_with(c, ask, asks, n, deadline, NULL, a);
 }
 
 /* What counts at `now` of what was there. */
@@ -314,6 +343,121 @@ static void every_call_is_exact(void **state)
 	assert_true(shorts > 500 && refusals > 500 && stepped > 50 && lowered > 100 && multiples > 50);
 }
 
+/* --- carries --- */
+
+#define WEIRS 3
+
+static int64_t tally[WEIRS]; /* what Redis has heard of each; -1: nothing */
+
+static int by_time(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* The list after the carry: all that is newer than what the tally says, and counts, in order. */
+static void put_in(struct times *l, const struct journal_carry *c, int64_t time, int64_t window)
+{
+	int64_t heard = tally[c->weir], left = heard < 0 ? INT64_MAX : (int64_t)(uint32_t)(c->upto - heard);
+	if (!c->records || left == 0 || (heard >= 0 && left > INT32_MAX))
+		return;
+	tally[c->weir] = c->upto;
+	for (unsigned i = c->records; i-- > 0;)
+		for (unsigned j = 0; j < c->record[i].count && left > 0; j++, left--)
+			if (c->record[i].age_us < window)
+				l->t[l->n++] = time - c->record[i].age_us;
+	qsort(l->t, l->n, sizeof(l->t[0]), by_time);
+}
+
+static void random_carry(struct journal_carry *c, uint32_t *made, int64_t window)
+{
+	int64_t age = (int64_t)rnd((uint64_t)window + 20000);
+	uint32_t total = 0;
+	c->weir = rnd(WEIRS);
+	for (c->records = 0; c->records < 1 + rnd(6); c->records++) {
+		c->record[c->records] = (struct journal_record){age, 1 + (uint32_t)rnd(4)};
+		total += c->record[c->records].count;
+		age -= (int64_t)rnd((uint64_t)age + 1);
+	}
+	/* An answer was lost, and part of it, or all, is told once more; or it is an old one that comes late.
+	 */
+	uint32_t again = (uint32_t)rnd(3) ? 0 : (uint32_t)rnd(total + 1);
+	made[c->weir] += total - again;
+	c->upto = made[c->weir] - (rnd(10) ? 0 : 1 + (uint32_t)rnd(3));
+}
+
+static void every_carry_is_exact(void **state)
+{
+	(void)state;
+	static struct times before, after;
+	struct policy p = {.name = "carry", .window_us = 300000};
+	struct client_id c = client_v4(210);
+	uint32_t made[WEIRS] = {100, UINT32_MAX - 50, 7};
+	unsigned carried = 0, over = 0;
+	char key[256];
+	memset(tally, -1, sizeof(tally));
+	for (unsigned round = 0; round < 4000; round++) {
+		struct journal_carry carry;
+		struct redis_answer a;
+		struct table_ask ask = {&p, 1 + (uint32_t)rnd(100)};
+		unsigned n = (unsigned)rnd(3);
+		random_carry(&carry, made, p.window_us);
+		key_of(&ask, &c, key);
+		read_list(key, &before);
+		assert_true(call_with(&c, &ask, 1, n, 0, &carry, &a));
+		read_list(key, &after);
+		put_in(&before, &carry, a.server_us, p.window_us);
+		int64_t tail = before.n ? before.t[before.n - 1] : 0;
+		int64_t now = tail > a.server_us ? tail : a.server_us;
+		expire(&before, a.server_us, now, p.window_us);
+		over += before.n > ask.limit;
+		for (unsigned i = 0; i < n && before.n < ask.limit; i++)
+			before.t[before.n++] = now;
+		assert_int_equal(a.state[0].used, before.n);
+		if (clock_wall() - a.server_us < 30000)
+			assert_int_equal(after.n, before.n);
+		if (after.n == before.n)
+			assert_memory_equal(after.t, before.t, after.n * sizeof(after.t[0]));
+		if (after.n)
+			check_ttl(key, now, a.server_us, p.window_us);
+		carried += carry.records;
+		if (rnd(40) == 0) {
+			rig_do(&redis, "DEL %s", key);
+			rig_do(&redis, "DEL %s:tally", key);
+			memset(tally, -1, sizeof(tally));
+		}
+	}
+	assert_true(carried > 4000 && over > 500);
+	assert_in_range(rig_integer(&redis, "PTTL %s:tally", key) + 3, 0, 453);
+}
+
+/* Thousands at once: what is older than the list's newest 4096 becomes one of them, and nothing is lost. */
+static void a_carry_moves_a_bounded_part(void **state)
+{
+	(void)state;
+	struct policy p = {.name = "wide", .window_us = 60 * USEC_PER_SEC};
+	struct table_ask ask = {&p, 100000};
+	struct client_id c = client_v4(211);
+	struct journal_carry carry = {.weir = 9, .upto = 5000, .records = 2};
+	struct redis_answer a;
+	char key[256];
+	key_of(&ask, &c, key);
+	for (unsigned i = 0; i < 40; i++)
+		assert_true(call(&c, &ask, 1, REDIS_ASK_MAX, 0, &a));
+	carry.record[0] = (struct journal_record){30 * USEC_PER_SEC, 4000};
+	carry.record[1] = (struct journal_record){0, 96};
+	assert_true(call_with(&c, &ask, 1, 0, 0, &carry, &a));
+	assert_int_equal(a.state[0].used, 40 * REDIS_ASK_MAX + 4096);
+	redisReply *r = rig_command(&redis, "LRANGE %s 0 -1", key);
+	assert_int_equal(r->elements, 40 * REDIS_ASK_MAX + 4096);
+	for (size_t i = 1; i < r->elements; i++)
+		assert_true(strtoll(r->element[i - 1]->str, NULL, 10) <=
+			    strtoll(r->element[i]->str, NULL, 10));
+	freeReplyObject(r);
+	assert_true(call_with(&c, &ask, 1, 0, 0, &carry, &a)); /* once more: once is enough */
+	assert_int_equal(a.state[0].used, 40 * REDIS_ASK_MAX + 4096);
+}
+
 static void a_long_tail_goes_in_few_steps(void **state)
 {
 	(void)state;
@@ -370,7 +514,7 @@ static void peeking_spends_nothing(void **state)
 	char key[256], buf[512];
 	key_of(&ask, &c, key);
 	assert_true(call(&c, &ask, 1, 2, 0, &a));
-	struct redis_question q = {NULL, STR("weir:"), &c, &ask, 1, 0, 0};
+	struct redis_question q = {NULL, STR("weir:"), &c, &ask, 1, 0, 0, NULL};
 	struct str argv[REDIS_PEEK_ARGS];
 	const char *word[REDIS_PEEK_ARGS];
 	size_t length[REDIS_PEEK_ARGS];
@@ -408,9 +552,14 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(keys_are_as_documented),	 cmocka_unit_test(the_largest_question_fits),
-		cmocka_unit_test(answers_are_checked),		 cmocka_unit_test(every_call_is_exact),
-		cmocka_unit_test(a_long_tail_goes_in_few_steps), cmocka_unit_test(deadlines_hold),
+		cmocka_unit_test(keys_are_as_documented),
+		cmocka_unit_test(the_largest_question_fits),
+		cmocka_unit_test(answers_are_checked),
+		cmocka_unit_test(every_call_is_exact),
+		cmocka_unit_test(every_carry_is_exact),
+		cmocka_unit_test(a_carry_moves_a_bounded_part),
+		cmocka_unit_test(a_long_tail_goes_in_few_steps),
+		cmocka_unit_test(deadlines_hold),
 		cmocka_unit_test(peeking_spends_nothing),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

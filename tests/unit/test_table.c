@@ -436,9 +436,9 @@ static void test_eviction_order(void **state)
 	(void)state;
 	assert_int_equal(stats(&r).slots, 16);
 	for (unsigned i = 0; i < 16; i++) /* client 0 used 1 of 10, 1 used 2, ... from 9 on all 10 */
-		assert_int_equal(admit(r.t, &p, 10, client(i), 10 < i + 1 ? 10 : i + 1, now + i, NULL),
+		assert_int_equal(admit(r.t, &p, 10, client(i), 10 < i + 1 ? 10 : i + 1, now + 2000 * i, NULL),
 				 10 < i + 1 ? 10 : i + 1);
-	now += 100;
+	now += 100000;
 	for (unsigned i = 0; i < 9; i++) { /* each newcomer is full at once, and the least used goes */
 		assert_int_equal(admit(r.t, &p, 10, client(100 + i), 10, now + i, NULL), 10);
 		assert_int_equal(used(r.t, &p, client(i), now + i), 0);
@@ -447,13 +447,13 @@ static void test_eviction_order(void **state)
 	for (unsigned i = 9; i < 16; i++) /* none at its limit was forgotten */
 		assert_int_equal(used(r.t, &p, client(i), now + 20), 10);
 	/* Now all are at their limit: the one untouched longest goes. A refused client counts as touched. */
-	assert_int_equal(admit(r.t, &p, 10, client(9), 1, now + 30, NULL), 0);
-	assert_int_equal(admit(r.t, &p, 10, client(200), 1, now + 31, NULL), 1);
-	assert_int_equal(used(r.t, &p, client(9), now + 31), 10);
-	assert_int_equal(used(r.t, &p, client(10), now + 31), 0);
+	assert_int_equal(admit(r.t, &p, 10, client(9), 1, now + 3000, NULL), 0);
+	assert_int_equal(admit(r.t, &p, 10, client(200), 1, now + 6000, NULL), 1);
+	assert_int_equal(used(r.t, &p, client(9), now + 6000), 10);
+	assert_int_equal(used(r.t, &p, client(10), now + 6000), 0);
 	/* And once something has expired, nothing that counts is evicted. */
 	assert_int_equal(stats(&r).evictions, 10);
-	assert_int_equal(admit(r.t, &p, 10, client(300), 1, SECOND + MINUTE + 16, NULL), 1);
+	assert_int_equal(admit(r.t, &p, 10, client(300), 1, SECOND + MINUTE + 32000, NULL), 1);
 	assert_int_equal(stats(&r).evictions, 10);
 	assert_int_equal(table_check(r.t), 0);
 	free_region(&r);
@@ -473,12 +473,12 @@ static void test_eviction_of_said(void **state)
 		struct window_state said = {.limit = 100, .used = i == 3 ? 5 : 50, .reset_us = MINUTE};
 		struct client_id c = client(i);
 		assert_int_equal(
-			table_refusal_set(r.t, &c, &ask, now, 1, i == 2 ? now + 1000 : 0, &said, now),
+			table_refusal_set(r.t, &c, &ask, now, 1, 0, i == 2 ? now + 1000 : 0, &said, now),
 			TABLE_OK);
 	}
 	struct client_id c = client(50);
 	struct window_state said = {.limit = 100, .used = 7};
-	assert_int_equal(table_refusal_set(r.t, &c, &ask, now, 1, 0, &said, now), TABLE_OK);
+	assert_int_equal(table_refusal_set(r.t, &c, &ask, now, 1, 0, 0, &said, now), TABLE_OK);
 	c = client(3);
 	assert_int_equal(table_refusal_get(r.t, &c, &ask, now, 1, &until, &last), TABLE_OK);
 	assert_int_equal(last.limit, 0);
@@ -616,13 +616,13 @@ static void test_refusals(void **state)
 	struct table_ask ask = {&p, 100}, raised = {&p, 200};
 	struct window_state said = {.limit = 100, .used = 100, .reset_us = 50 * SECOND}, last;
 	struct client_id c = client(1);
-	usec_t until, at;
+	usec_t until;
 
 	(void)state;
 	assert_int_equal(table_refusal_get(r.t, &c, &ask, 1000, 5, &until, &last), TABLE_OK);
 	assert_int_equal(until, 0);
 	assert_int_equal(last.limit, 0);
-	assert_int_equal(table_refusal_set(r.t, &c, &ask, 1000, 5, 9000, &said, 900), TABLE_OK);
+	assert_int_equal(table_refusal_set(r.t, &c, &ask, 1000, 5, 0, 9000, &said, 900), TABLE_OK);
 	assert_int_equal(table_refusal_get(r.t, &c, &ask, 8999, 5, &until, &last), TABLE_OK);
 	assert_int_equal(until, 9000);
 	assert_int_equal(last.retry_after_us, 1);
@@ -638,21 +638,20 @@ static void test_refusals(void **state)
 	assert_int_equal(table_refusal_get(r.t, &c, &ask, 8000, 6, &until, &last), TABLE_OK);
 	assert_int_equal(until, 0);
 	assert_int_equal(last.limit, 0);
-	assert_int_equal(table_said_get(r.t, &c, &ask, 8000, 4, &until, &last, &at), TABLE_OK);
+	assert_int_equal(table_refusal_get(r.t, &c, &ask, 8000, 4, &until, &last), TABLE_OK);
 	assert_int_equal(until, 9000);
-	assert_int_equal(at, 900);
-	/* Only the first of the gets that refused counted. */
+	/* The gets that refused counted. */
 	struct table_top_row row;
 	unsigned rows;
 	table_top(r.t, 1, 8000, &row, &rows);
 	assert_int_equal(rows, 1);
-	assert_int_equal(row.refused, 1);
+	assert_int_equal(row.refused, 2);
 	assert_int_equal(row.used, 100);
 	/* After a window it is forgotten. */
-	assert_int_equal(table_said_get(r.t, &c, &ask, 900 + MINUTE - 1, 5, &until, &last, &at), TABLE_OK);
-	assert_int_equal(at, 900);
-	assert_int_equal(table_said_get(r.t, &c, &ask, 900 + MINUTE, 5, &until, &last, &at), TABLE_OK);
-	assert_int_equal(at, 0);
+	assert_int_equal(table_refusal_get(r.t, &c, &ask, 900 + MINUTE - 1, 5, &until, &last), TABLE_OK);
+	assert_int_equal(last.used, 100);
+	assert_int_equal(table_refusal_get(r.t, &c, &ask, 900 + MINUTE, 5, &until, &last), TABLE_OK);
+	assert_int_equal(last.used, 0);
 	free_region(&r);
 }
 
@@ -664,66 +663,32 @@ static void test_refusals_out_of_order(void **state)
 	struct window_state full = {.limit = 100, .used = 100}, part = {.limit = 100, .used = 40};
 	struct client_id c = client(1);
 	struct window_state last;
-	usec_t until, at;
+	usec_t until;
 
 	(void)state;
 	/* The newer answer came first: its state stays, and the longer refusal stays. */
-	table_refusal_set(r.t, &c, &ask, 1000, UINT32_MAX, 5000, &full, 900);
-	table_refusal_set(r.t, &c, &ask, 1100, UINT32_MAX, 4000, &part, 800);
-	table_said_get(r.t, &c, &ask, 1200, UINT32_MAX, &until, &last, &at);
+	table_refusal_set(r.t, &c, &ask, 1000, UINT32_MAX, 0, 5000, &full, 900);
+	table_refusal_set(r.t, &c, &ask, 1100, UINT32_MAX, 0, 4000, &part, 800);
+	table_refusal_get(r.t, &c, &ask, 1200, UINT32_MAX, &until, &last);
 	assert_int_equal(until, 5000);
-	assert_int_equal(at, 900);
 	assert_int_equal(last.used, 100);
 	/* Generation 0 follows UINT32_MAX: what was said before is gone, and answers of before are not taken.
 	 */
-	table_refusal_set(r.t, &c, &ask, 1300, 0, 0, &part, 1250);
-	table_refusal_set(r.t, &c, &ask, 1400, UINT32_MAX, 9000, &full, 1390);
-	table_said_get(r.t, &c, &ask, 1500, 0, &until, &last, &at);
+	table_refusal_set(r.t, &c, &ask, 1300, 0, 0, 0, &part, 1250);
+	table_refusal_set(r.t, &c, &ask, 1400, UINT32_MAX, 0, 9000, &full, 1390);
+	table_refusal_get(r.t, &c, &ask, 1500, 0, &until, &last);
 	assert_int_equal(until, 0);
-	assert_int_equal(at, 1250);
 	assert_int_equal(last.used, 40);
 	/* A refusal under the old limit is void once the store spoke under the new one. */
-	table_refusal_set(r.t, &c, &ask, 1600, 0, 9000, &full, 1600);
-	table_refusal_set(r.t, &c, &raised, 1700, 0, 0, &part, 1700);
-	table_said_get(r.t, &c, &raised, 1800, 0, &until, &last, &at);
+	table_refusal_set(r.t, &c, &ask, 1600, 0, 0, 9000, &full, 1600);
+	table_refusal_set(r.t, &c, &raised, 1700, 0, 0, 0, &part, 1700);
+	table_refusal_get(r.t, &c, &raised, 1800, 0, &until, &last);
 	assert_int_equal(until, 0);
 	assert_int_equal(last.limit, 200);
 	/* No refusal outlasts the window. */
-	table_refusal_set(r.t, &c, &raised, 2000, 0, USEC_NEVER, &full, 1900);
-	table_said_get(r.t, &c, &raised, 2000, 0, &until, &last, &at);
+	table_refusal_set(r.t, &c, &raised, 2000, 0, 0, USEC_NEVER, &full, 1900);
+	table_refusal_get(r.t, &c, &raised, 2000, 0, &until, &last);
 	assert_int_equal(until, 1900 + MINUTE);
-	free_region(&r);
-}
-
-static void test_seed(void **state)
-{
-	struct region r = make_region(100, 64000);
-	struct policy p = make_policy(1, MINUTE, false);
-	struct table_ask ask = {&p, 10};
-	struct client_id c = client(1);
-	struct window_state out;
-	usec_t now = 100 * SECOND;
-
-	(void)state;
-	assert_int_equal(table_seed_local(r.t, &c, &ask, now, 1, 0, now - 1), TABLE_OK);
-	assert_int_equal(table_seed_local(r.t, &c, &ask, now, 1, 9, now - MINUTE),
-			 TABLE_OK); /* too long ago */
-	assert_int_equal(stats(&r).entries, 0);
-	assert_int_equal(table_seed_local(r.t, &c, &ask, now, 1, 7, now - 5), TABLE_OK);
-	assert_int_equal(used(r.t, &p, c, now), 7);
-	assert_int_equal(table_seed_local(r.t, &c, &ask, now, 1, 9, now - 4), TABLE_OK); /* once an outage */
-	assert_int_equal(used(r.t, &p, c, now), 7);
-	assert_int_equal(admit(r.t, &p, 10, c, 5, now, &out), 3);
-	assert_int_equal(out.retry_after_us, MINUTE - 5);
-	/* The next outage: what was decided locally is never forgotten, and is not counted twice. */
-	assert_int_equal(table_seed_local(r.t, &c, &ask, now + 1, 2, 4, now + 1), TABLE_OK);
-	assert_int_equal(used(r.t, &p, c, now + 1), 10);
-	assert_int_equal(table_seed_local(r.t, &c, &ask, now + 2, 3, 12, now + 2), TABLE_OK);
-	assert_int_equal(used(r.t, &p, c, now + 2), 12);
-	assert_int_equal(admit(r.t, &p, 10, c, 1, now + MINUTE - 6, &out), 0);
-	assert_int_equal(admit(r.t, &p, 10, c, 1, now + MINUTE - 5, &out), 1);
-	assert_int_equal(used(r.t, &p, c, now + MINUTE), 3);
-	assert_int_equal(used(r.t, &p, c, now + MINUTE + 2), 1);
 	free_region(&r);
 }
 
@@ -744,7 +709,7 @@ static void test_forget(void **state)
 		admit(r.t, &a, 100, two, 1, now, NULL);
 		admit(r.t, &b, 100, one, 1, now, NULL);
 	}
-	table_refusal_set(r.t, &one, &ask, 60, 1, 5000, &said, 60);
+	table_refusal_set(r.t, &one, &ask, 60, 1, 0, 5000, &said, 60);
 	assert_int_equal(table_forget(r.t, &one, &a), TABLE_OK);
 	assert_int_equal(used(r.t, &a, one, 60), 0);
 	assert_int_equal(used(r.t, &b, one, 60), 49);
@@ -1027,8 +992,7 @@ static void test_stopped_holder(void **state)
 	assert_true(busy > 0 && busy <= held * 10000 / 25);
 	assert_int_equal(stats(&r).busy, busy);
 	assert_int_equal(table_refusal_get(r.t, &stuck, &ask, 5, 1, &until, &last), TABLE_BUSY);
-	assert_int_equal(table_refusal_set(r.t, &stuck, &ask, 5, 1, 9, &last, 5), TABLE_BUSY);
-	assert_int_equal(table_seed_local(r.t, &stuck, &ask, 5, 1, 9, 5), TABLE_BUSY);
+	assert_int_equal(table_refusal_set(r.t, &stuck, &ask, 5, 1, 0, 9, &last, 5), TABLE_BUSY);
 	assert_int_equal(table_forget(r.t, &stuck, &p), TABLE_BUSY);
 	struct client_id nobody = client(UINT32_MAX);
 	assert_int_equal(table_forget(r.t, &nobody, NULL), TABLE_BUSY);
@@ -1061,7 +1025,6 @@ int main(void)
 		cmocka_unit_test(test_dry_pool_is_shared),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_refusals_out_of_order),
-		cmocka_unit_test(test_seed),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_top),
 		cmocka_unit_test(test_processes_are_exact),
