@@ -231,8 +231,9 @@ struct conf {
 		usec_t head_us, body_us, idle_us, tunnel_us;
 	} timeouts;
 	struct {
-		uint32_t connections, peer_connections, client_requests; /* of the last two, 0: off */
-		uint32_t line, head;					 /* bytes */
+		uint32_t connections;			    /* 0: auto; see conf_connections */
+		uint32_t peer_connections, client_requests; /* of the last two, 0: off */
+		uint32_t line, head;			    /* bytes */
 		uint16_t fields;
 		uint64_t body;	   /* bytes; UINT64_MAX: off */
 		uint32_t min_rate; /* bytes a second; 0: off */
@@ -284,6 +285,12 @@ void conf_free(struct conf *);
 /* The site that serves a host: exact names first, then the longest wildcard, then "*". host is lower case,
  * without port and trailing dot. NULL: none (421). */
 const struct conf_site *conf_site_of(const struct conf *, struct str host);
+
+#define CONF_CONNECTIONS 20000 /* of caps.connections: auto, at most */
+static inline uint32_t conf_connections(const struct conf *c)
+{
+	return c->caps.connections ? c->caps.connections : CONF_CONNECTIONS;
+}
 
 /* The limit of a policy for a client who is in these networks. */
 uint32_t conf_policy_limit(const struct conf_policy *, const struct netmask *nets);

@@ -233,8 +233,8 @@ const struct key keys[] = {
 		.type = &type_duration, AT(conf, timeouts.tunnel_us), .min = MS, .max = 24 * H},
 
 	{ROW("caps", "mapping", "", "how much weir takes"), .type = &type_map},
-	{ROW("caps.connections", "number", "20000", "of clients at a time"),
-		.type = &type_count, AT(conf, caps.connections), .min = 1, .max = 1000000},
+	{ROW("caps.connections", "number, or auto", "auto", "of clients at a time; auto: 20000, or fewer where the limit of open files says so"),
+		.type = &type_count, AT(conf, caps.connections), .min = 1, .max = 1000000, .flags = KEY_AUTO, .off = 0},
 	{ROW("caps.peer_connections", "number, or off", "1000", "of a peer's address that is no trusted proxy; above it 503"),
 		.type = &type_count, AT(conf, caps.peer_connections), .min = 1, .max = 1000000, .flags = KEY_OFF, .off = 0},
 	{ROW("caps.client_requests", "number, or off", "1000", "in flight of a client, tunnels too; above it 429"),

@@ -27,6 +27,7 @@ enum {
 	KEY_REQUIRED = 1 << 0, /* where its mapping is there */
 	KEY_NONEMPTY = 1 << 1, /* a list with one item at least */
 	KEY_OFF = 1 << 2,      /* takes `off`, which is stored as key.off */
+	KEY_AUTO = 1 << 4,     /* takes `auto`, which is stored as key.off */
 	KEY_IF_SET = 1 << 3,   /* a mapping that is printed only where the text of its field is set */
 };
 

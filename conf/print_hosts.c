@@ -116,11 +116,11 @@ static void print_memory(const struct conf *c, FILE *out)
 {
 	const struct conf_rate_limit *r = &c->rate_limit;
 	char text[SCALAR_TEXT];
-	unsigned long long heads = (unsigned long long)c->caps.connections * c->caps.head;
+	unsigned long long heads = (unsigned long long)conf_connections(c) * c->caps.head;
 
 	fprintf(out, "\nmemory at worst: %s for the table of clients", scalar_show_size(text, r->memory));
 	fprintf(out, ", %llu MB for the heads of %u connections\n", (heads + (1 << 20) - 1) >> 20,
-		c->caps.connections);
+		conf_connections(c));
 	for (unsigned i = 0; i < r->policies; i++) {
 		const struct policy *p = &r->policy[i].policy;
 		size_t each = 212 + (r->redis ? 0 : window_log_bytes(p->requests));

@@ -132,6 +132,17 @@ static const char *write_count(char *out, uint64_t v)
 	return out;
 }
 
+/* What a number may be besides; NULL: nothing. */
+static const char *word_of(const struct key *k)
+{
+	return k->flags & KEY_OFF ? "off" : k->flags & KEY_AUTO ? "auto" : NULL;
+}
+
+static bool is_word(const struct key *k, struct str s)
+{
+	return k->flags & KEY_OFF ? scalar_is_off(s) : (k->flags & KEY_AUTO) && str_ieq(s, STR("auto"));
+}
+
 static bool set_number(struct load *l, const struct key *k, const struct node *n, void *frame,
 		       number_reader read, number_writer write)
 {
@@ -141,17 +152,19 @@ static bool set_number(struct load *l, const struct key *k, const struct node *n
 
 	if (!key_value_text(l, k, n, &s))
 		return false;
-	if ((k->flags & KEY_OFF) && scalar_is_off(s)) {
+	if (is_word(k, s)) {
 		store_number(key_field(k, frame), k->size, k->off);
 		return true;
 	}
 	const char *why = read(s, &v);
-	const char *off = k->flags & KEY_OFF ? ", or off" : "";
+	const char *word = word_of(k), * or = word ? ", or " : "";
+	if (!word)
+		word = "";
 	if (why)
-		snprintf(expected, sizeof(expected), "%s%s", why, off);
+		snprintf(expected, sizeof(expected), "%s%s%s", why, or, word);
 	else if (v < k->min || v > k->max)
-		snprintf(expected, sizeof(expected), "%s to %s%s", write(low, k->min), write(high, k->max),
-			 off);
+		snprintf(expected, sizeof(expected), "%s to %s%s%s", write(low, k->min), write(high, k->max),
+			 or, word);
 	else
 		return store_number(key_field(k, frame), k->size, v), true;
 	return key_value_refuse(l, k, n, expected);
@@ -161,7 +174,7 @@ static void print_number(struct printer *p, const struct key *k, const void *fra
 {
 	char text[SCALAR_TEXT];
 	uint64_t v = load_number(key_peek(k, frame), k->size);
-	printer_line(p, key_name(k), "%s", (k->flags & KEY_OFF) && v == k->off ? "off" : write(text, v));
+	printer_line(p, key_name(k), "%s", word_of(k) && v == k->off ? word_of(k) : write(text, v));
 }
 
 static bool set_duration(struct load *l, const struct key *k, const struct node *n, void *frame)

@@ -61,7 +61,8 @@ static bool wait_writable(const struct sink *s)
 	return atomic_load(&s->next_fd) == NO_FD;
 }
 
-/* Writes all, however long it takes. 0 or errno; *done says how many bytes were written. */
+/* Writes all, however long it takes. 0 or errno, EAGAIN where there is a next log instead; *done says how
+ * many bytes were written. */
 static int write_all(const struct sink *s, const char *p, size_t n, size_t *done)
 {
 	*done = 0;
@@ -75,6 +76,17 @@ static int write_all(const struct sink *s, const char *p, size_t n, size_t *done
 	return 0;
 }
 
+static void take_next_fd(struct sink *s)
+{
+	int fd = atomic_exchange(&s->next_fd, NO_FD);
+	if (fd == NO_FD)
+		return;
+	close_sink_fd(s->fd);
+	s->fd = fd;
+	s->torn = false;
+	atomic_store(&s->failing, 0);
+}
+
 static unsigned lines_in(const char *p, size_t n)
 {
 	unsigned lines = 0;
@@ -83,18 +95,29 @@ static unsigned lines_in(const char *p, size_t n)
 	return lines;
 }
 
+/* Bytes of n that are lines to their end: what was torn goes to the next log whole. */
+static size_t whole_lines(const char *p, size_t n)
+{
+	const char *last = memrchr(p, '\n', n);
+	return last ? (size_t)(last - p) + 1 : 0;
+}
+
 static void flush(struct sink *s)
 {
-	size_t done;
+	size_t at = 0, done;
+	int err;
 	if (s->n == 0)
 		return;
 	if (s->torn && write_all(s, "\n", 1, &done) == 0)
 		s->torn = false;
-	int err = write_all(s, s->batch, s->n, &done);
+	while ((err = write_all(s, s->batch + at, s->n - at, &done)) == EAGAIN) {
+		at += whole_lines(s->batch + at, done);
+		take_next_fd(s);
+	}
 	if (err) {
 		if (done)
-			s->torn = s->batch[done - 1] != '\n';
-		atomic_fetch_add(&s->lost, s->lines - lines_in(s->batch, done));
+			s->torn = s->batch[at + done - 1] != '\n';
+		atomic_fetch_add(&s->lost, s->lines - lines_in(s->batch, at + done));
 	}
 	atomic_store(&s->failing, err);
 	s->n = s->lines = 0;
@@ -136,17 +159,6 @@ static bool drain_all(struct sink *s)
 	}
 	flush(s);
 	return any;
-}
-
-static void take_next_fd(struct sink *s)
-{
-	int fd = atomic_exchange(&s->next_fd, NO_FD);
-	if (fd == NO_FD)
-		return;
-	close_sink_fd(s->fd);
-	s->fd = fd;
-	s->torn = false;
-	atomic_store(&s->failing, 0);
 }
 
 static void *run(void *arg)

@@ -14,9 +14,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-
-#define FDS_A_CLIENT 2 /* as workers count: the client's, and one to an upstream */
-#define FDS_OWN 64
+#include "proxy/capacity.h"
 
 static bool open_standard(void)
 {
@@ -46,28 +44,40 @@ bool files_tidy(void)
 	return true;
 }
 
-void files_raise_limit(const struct conf *c)
+/* As far as it goes; how many there are then. */
+static rlim_t raise_files(rlim_t want)
 {
-	rlim_t want = (rlim_t)c->caps.connections * FDS_A_CLIENT + FDS_OWN * 2;
-	static rlim_t warned; /* of: reloads say it once */
 	struct rlimit r;
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= want || want == warned)
-		return;
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= want)
+		return want;
 	struct rlimit all = {want, r.rlim_max > want ? r.rlim_max : want};
 	if (setrlimit(RLIMIT_NOFILE, &all) == 0)
-		return;
+		return want;
 	r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
 	if (setrlimit(RLIMIT_NOFILE, &r) < 0 || getrlimit(RLIMIT_NOFILE, &r) < 0)
 		log_warn("the limit of open files cannot be raised: %s", strerror(errno));
-	if (r.rlim_cur >= want)
+	return r.rlim_cur;
+}
+
+void files_raise_limit(const struct conf *c)
+{
+	static rlim_t said; /* of: reloads say it once */
+	unsigned connections = conf_connections(c);
+	rlim_t want = capacity_files(connections, c->workers), files = raise_files(want);
+	uint64_t room = (uint64_t)capacity_of_files(files) * c->workers;
+	if (room >= connections || want == said)
 		return;
-	rlim_t fit =
-		r.rlim_cur > FDS_OWN * 2 ? (r.rlim_cur - FDS_OWN) / FDS_A_CLIENT : FDS_OWN / FDS_A_CLIENT;
-	warned = want;
-	log_warn("caps.connections is lowered from %u to %llu a worker: %llu open files are allowed, "
-		 "%llu are wanted (raise the limit with `ulimit -n`, LimitNOFILE or the task's ulimits)",
-		 c->caps.connections, (unsigned long long)fit, (unsigned long long)r.rlim_cur,
-		 (unsigned long long)want);
+	said = want;
+	if (!c->caps.connections)
+		log_info("caps.connections is %llu: each of %u workers may open %llu files",
+			 (unsigned long long)room, c->workers, (unsigned long long)files);
+	else
+		log_warn("caps.connections is lowered from %u to %llu: each of %u workers may open %llu "
+			 "files, and "
+			 "%llu are wanted (raise the limit with `ulimit -n`, LimitNOFILE or the task's "
+			 "ulimits)",
+			 connections, (unsigned long long)room, c->workers, (unsigned long long)files,
+			 (unsigned long long)want);
 }
 
 static bool write_all(int fd, const char *p, size_t n)

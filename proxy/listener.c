@@ -2,6 +2,7 @@
 #include "proxy/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,6 +28,7 @@ struct listeners {
 	struct worker *worker;
 	unsigned count;
 	struct listener *listener;
+	int reserve; /* a descriptor to have one more when they run out; -1: it is gone */
 	int receive;
 	struct event receive_event;
 	unsigned peers;
@@ -43,12 +45,57 @@ struct parcel {
 	struct addr peer;
 };
 
-/* --- handing on --- */
+/* --- room --- */
 
 static unsigned clients_of(const struct proc *p)
 {
 	return atomic_load_explicit(&p->clients, memory_order_relaxed);
 }
+
+static unsigned all_clients(const struct worker *w)
+{
+	unsigned sum = 0;
+	for (unsigned i = 0; i < PROC_MAX; i++) {
+		const struct proc *p = &board()->proc[i];
+		if (atomic_load_explicit(&p->kind, memory_order_relaxed) == PROC_WORKER)
+			sum += i == w->info.slot ? w->client_count : clients_of(p);
+	}
+	return sum;
+}
+
+static bool is_full(const struct worker *w)
+{
+	return w->client_count >= w->client_max;
+}
+
+/* The workers together. */
+static bool at_capacity(const struct worker *w)
+{
+	unsigned cap = conf_connections(w->conf), share = cap / w->conf->workers;
+	return w->client_count >= share && all_clients(w) >= cap;
+}
+
+static void turn_away(struct listeners *l, int fd)
+{
+	const struct worker *w = l->worker;
+	unsigned missed;
+	if (log_limit_pass(&l->full, w->loop.now, 10 * USEC_PER_SEC, &missed))
+		log_warn("connections are turned away: %u are open, this worker has %u of at most %u, "
+			 "caps.connections is %u (%u more were turned away since the last message)",
+			 all_clients(w), w->client_count, w->client_max, conf_connections(w->conf), missed);
+	client_turn_away(l->worker, fd, END_OVERLOAD);
+}
+
+/* For this worker, if it has room. */
+static void take(struct listeners *l, int fd, const struct addr *peer, bool proxy_protocol)
+{
+	if (is_full(l->worker) || at_capacity(l->worker))
+		turn_away(l, fd);
+	else
+		client_accept(l->worker, fd, peer, proxy_protocol);
+}
+
+/* --- handing on --- */
 
 static bool serves_beside_us(const struct proc *p, uint32_t generation)
 {
@@ -57,11 +104,11 @@ static bool serves_beside_us(const struct proc *p, uint32_t generation)
 	       atomic_load_explicit(&p->generation, memory_order_relaxed) == generation;
 }
 
-/* The socket of the worker that should rather have this connection; -1: we should. */
-static int better_place(const struct listeners *l)
+/* The socket of the worker that should rather have this connection; -1: we should. `full`: anybody rather. */
+static int better_place(const struct listeners *l, bool full)
 {
 	unsigned own = l->worker->client_count, sum = 0, n = 0, least = own, best = 0;
-	if (!l->peers || own < UNEVEN_MIN)
+	if (!l->peers || (!full && own < UNEVEN_MIN))
 		return -1;
 	for (unsigned i = 0; i < PROC_MAX; i++) {
 		const struct proc *p = &board()->proc[i];
@@ -75,7 +122,7 @@ static int better_place(const struct listeners *l)
 			best = atomic_load_explicit(&p->worker, memory_order_relaxed);
 		}
 	}
-	if (n < 2 || own * n < sum + sum / 4 + UNEVEN_MIN * n)
+	if (n < 2 || least >= l->worker->client_max || (!full && own * n < sum + sum / 4 + UNEVEN_MIN * n))
 		return -1;
 	for (unsigned i = 0; i < l->peers; i++)
 		if (l->peer_worker[i] == best)
@@ -135,8 +182,7 @@ static void on_parcel(evutil_socket_t from, short what, void *arg)
 			return;
 		int fd = take_fd(&msg);
 		if (fd >= 0 && n == (ssize_t)sizeof(parcel))
-			client_accept(l->worker, fd, parcel.known ? &parcel.peer : NULL,
-				      parcel.proxy_protocol);
+			take(l, fd, parcel.known ? &parcel.peer : NULL, parcel.proxy_protocol);
 		else if (fd >= 0)
 			close(fd);
 	}
@@ -144,61 +190,37 @@ static void on_parcel(evutil_socket_t from, short what, void *arg)
 
 /* --- accepting --- */
 
-static unsigned all_clients(const struct worker *w)
-{
-	unsigned sum = 0;
-	for (unsigned i = 0; i < PROC_MAX; i++) {
-		const struct proc *p = &board()->proc[i];
-		if (atomic_load_explicit(&p->kind, memory_order_relaxed) == PROC_WORKER)
-			sum += i == w->info.slot ? w->client_count : clients_of(p);
-	}
-	return sum;
-}
-
-static bool at_capacity(struct listeners *l)
-{
-	struct worker *w = l->worker;
-	if (w->client_count >= w->client_max)
-		return true;
-	unsigned share = w->conf->caps.connections / w->conf->workers;
-	return w->client_count >= share && all_clients(w) >= w->conf->caps.connections;
-}
-
-static void turn_away(struct listeners *l, int fd)
-{
-	unsigned missed;
-	if (log_limit_pass(&l->full, l->worker->loop.now, 10 * USEC_PER_SEC, &missed))
-		log_warn("connections are turned away: %u are open, caps.connections is %u (%u more turned "
-			 "away since the last message)",
-			 all_clients(l->worker), l->worker->conf->caps.connections, missed);
-	client_turn_away(l->worker, fd, END_OVERLOAD);
-}
-
 static void place(struct listener *from, int fd, const struct sockaddr_storage *sa)
 {
 	struct listeners *l = from->all;
 	struct addr peer;
 	bool known = addr_of_sockaddr((const struct sockaddr *)sa, &peer, NULL);
-	if (at_capacity(l)) {
-		turn_away(l, fd);
-		return;
-	}
-	int to = better_place(l);
+	int to = better_place(l, is_full(l->worker));
 	if (to >= 0 && hand_on(to, fd, known ? &peer : NULL, from->proxy_protocol)) {
 		metric_add(l->worker->count.handed_over, 1);
 		close(fd);
 		return;
 	}
-	client_accept(l->worker, fd, known ? &peer : NULL, from->proxy_protocol);
+	take(l, fd, known ? &peer : NULL, from->proxy_protocol);
 }
 
-static void pause_all(struct listeners *l, int err)
+static void keep_reserve(struct listeners *l)
+{
+	if (l->reserve < 0)
+		l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void say_short(struct listeners *l, int err)
 {
 	unsigned missed;
 	metric_add(l->worker->count.shortages, 1);
-	worker_close_pooled(l->worker);
 	if (log_limit_pass(&l->out_of_fds, l->worker->loop.now, 10 * USEC_PER_SEC, &missed))
-		log_error("no connection can be accepted: %s; trying again every 0.1 s", strerror(err));
+		log_error("no connection can be served: %s (%u more times since the last message)",
+			  strerror(err), missed);
+}
+
+static void pause_all(struct listeners *l)
+{
 	for (unsigned i = 0; i < l->count; i++)
 		event_del(&l->listener[i].event);
 	timeout_arm(&l->pause_class, &l->pause);
@@ -207,24 +229,65 @@ static void pause_all(struct listeners *l, int err)
 static void on_pause_over(struct timeout *t)
 {
 	struct listeners *l = list_entry(t, struct listeners, pause);
+	keep_reserve(l);
 	for (unsigned i = 0; i < l->count; i++)
 		event_add(&l->listener[i].event, NULL);
+}
+
+static int take_connection(int from, struct sockaddr_storage *sa)
+{
+	socklen_t len = sizeof(*sa);
+	return accept4(from, (struct sockaddr *)sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/* The reserve is spent on one that waits, and had back with its end. False: there was none, or nobody waited.
+ */
+static bool shed_one(struct listener *from)
+{
+	struct listeners *l = from->all;
+	struct sockaddr_storage sa;
+	if (l->reserve < 0)
+		return false;
+	close(l->reserve);
+	l->reserve = -1;
+	int fd = take_connection(from->fd, &sa);
+	bool nobody = fd < 0 && errno == EAGAIN;
+	if (fd >= 0)
+		client_turn_away(l->worker, fd, END_OVERLOAD);
+	if (fd >= 0 || nobody)
+		keep_reserve(l);
+	return fd >= 0;
+}
+
+/*
+ * Nothing is left to accept a connection with. Idle connections to upstreams give their descriptors first.
+ * Then whoever comes is told to come back rather than left to wait, with a descriptor that is held in reserve
+ * for this. Without even that the queue is left alone for a while, as it would wake us without end.
+ */
+static bool accept_short(struct listener *from, int err)
+{
+	struct listeners *l = from->all;
+	say_short(l, err);
+	if (worker_close_pooled(l->worker))
+		return true;
+	if ((err == EMFILE || err == ENFILE) && shed_one(from))
+		return true;
+	if (l->reserve < 0 || (err != EMFILE && err != ENFILE))
+		pause_all(l);
+	return false;
 }
 
 /* False when nothing more is there. */
 static bool accept_one(struct listener *from)
 {
 	struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
-	socklen_t len = sizeof(sa);
-	int fd = accept4(from->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = take_connection(from->fd, &sa);
 	if (fd >= 0) {
 		place(from, fd, &sa);
 		return true;
 	}
-	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-		pause_all(from->all, errno);
-		return false;
-	}
+	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		return accept_short(from, errno);
 	return errno == ECONNABORTED || errno == EINTR || errno == EPROTO;
 }
 
@@ -256,6 +319,8 @@ struct listeners *listeners_open(struct worker *w, const struct worker_fds *fds)
 		return NULL;
 	}
 	l->worker = w;
+	l->reserve = -1;
+	keep_reserve(l);
 	l->receive = fds->receive;
 	l->peers = fds->peers;
 	memcpy(l->peer, fds->peer, sizeof(l->peer));
@@ -293,6 +358,8 @@ void listeners_close(struct listeners *l, bool last)
 	}
 	for (unsigned i = 0; i < l->peers; i++)
 		close(l->peer[i]);
+	if (l->reserve >= 0)
+		close(l->reserve);
 	timeout_disarm(&l->pause);
 	timeout_class_drop(&l->pause_class);
 	free(l->listener);

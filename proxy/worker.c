@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "base/ring.h"
 #include "conf/redis_url.h"
 #include "proxy/access_log.h"
+#include "proxy/capacity.h"
 #include "proxy/client.h"
 #include "proxy/exchange.h"
 #include "proxy/listener.h"
@@ -30,8 +32,6 @@
 #define STORE_WAIT_US                                                                                        \
 	(500 * USEC_PER_MSEC) /* for the store's first answer, before requests are taken without it */
 #define STORE_LOOK_US (5 * USEC_PER_MSEC)
-#define FDS_A_CLIENT 2 /* the client's, and one to an upstream */
-#define FDS_OWN 64
 
 /* --- states --- */
 
@@ -431,13 +431,10 @@ static bool open_limiter(struct worker *w, struct shm *shm)
 static void find_capacity(struct worker *w)
 {
 	struct rlimit r;
-	w->client_max = w->conf->caps.connections;
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur == RLIM_INFINITY)
-		return;
-	rlim_t fit =
-		r.rlim_cur > FDS_OWN * 2 ? (r.rlim_cur - FDS_OWN) / FDS_A_CLIENT : FDS_OWN / FDS_A_CLIENT;
+	unsigned fit = getrlimit(RLIMIT_NOFILE, &r) == 0 ? capacity_of_files(r.rlim_cur) : UINT_MAX;
+	w->client_max = conf_connections(w->conf);
 	if (fit < w->client_max)
-		w->client_max = (unsigned)fit;
+		w->client_max = fit;
 }
 
 static bool set_up(struct worker *w, struct shm *shm)

@@ -4,10 +4,16 @@ import fcntl
 import os
 import resource
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from weirlib import base_config, wait_for
+from weirlib.client import build
+from weirlib.util import stat_fields
+from weirlib.weir import SANITIZED
 
 
 def limit(pid, what, soft):
@@ -122,3 +128,159 @@ def test_no_space_left(start, origin):
         assert weir.get().status == 200
     wait_for(lambda: lines_dropped(weir, "access") == 10, 5)
     weir.wait_own_log("access log: a write failed: No space left on device")
+
+
+# Descriptors
+
+def cpu_s(pid):
+    fields = stat_fields(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def free_fds(pid, n):
+    """Leaves a process `n` descriptors to open. Returns the limits of before."""
+    taken = {int(fd) for fd in os.listdir("/proc/%d/fd" % pid)}
+    free = sorted(set(range(len(taken) + n + 1)) - taken)
+    return limit(pid, resource.RLIMIT_NOFILE, free[n])
+
+
+def whole(weir):
+    """All is well again, and nothing was left behind."""
+    def all_well():
+        with weir.client() as c:
+            return all(c.request("GET", "/close").status == 200 for _ in range(5))
+    wait_for(all_well, 10, "requests are served again")
+    wait_for(lambda: weir.metric("weir_requests_active") == 0 and weir.metric("weir_connections") == 0, 10)
+    assert weir.metric("weir_process_crashes_total") == 0
+
+
+@pytest.mark.parametrize("left", [0, 1, 7])
+def test_connections_without_a_descriptor_are_shed(origin, start, left):
+    weir = start(base_config(origin, workers=1))
+    pid, = weir.workers()
+    wait_for(lambda: weir.metric("weir_connections") == 0, 5)
+    before, held = free_fds(pid, left), []
+    try:
+        for _ in range(left):
+            held.append(weir.client())
+        wait_for(lambda: weir.metric("weir_connections") == left, 5)
+        for _ in range(70):    # more than are accepted in a turn
+            with weir.client() as c:
+                res = c.read_response()
+                assert (res.status, res.one("Retry-After")) == (503, "1") and res.one("X-Request-Id")
+        cpu = cpu_s(pid)
+        wait_for(lambda: weir.metric("weir_connections_closed_total", reason="overload") == 70, 5)
+        time.sleep(0.5)
+        assert cpu_s(pid) - cpu < 0.2, "it spins"
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        for c in held:
+            c.close()
+    weir.wait_own_log("no connection can be served: Too many open files")
+    whole(weir)
+
+
+def test_queue_is_left_alone_when_even_the_reserve_is_gone(origin, start):
+    """A limit below what is open: nothing can be had back, and the worker must not spin on its listener."""
+    weir = start(base_config(origin, workers=1))
+    pid, = weir.workers()
+    with weir.client() as kept:
+        assert kept.request("GET", "/kept").status == 200
+        before = limit(pid, resource.RLIMIT_NOFILE, 3)
+        waiting = []
+        try:
+            for _ in range(20):
+                waiting.append(weir.client().send(build()))
+            cpu = cpu_s(pid)
+            time.sleep(1)
+            assert cpu_s(pid) - cpu < 0.3, "it spins"
+            res = kept.request("GET", "/kept")
+            assert res.status in (200, 503)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        for c in waiting:    # they were left in the queue, and are served now
+            assert c.read_response().status == 200
+            c.close()
+    whole(weir)
+
+
+def limited_to(files):
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+
+def test_few_descriptors_from_the_start(origin, start):
+    """caps.connections: auto fits itself to the limit; what is above it is turned away, and all else served."""
+    weir = start(base_config(origin, workers=2), before_exec=limited_to(400))
+    weir.wait_own_log(r"caps.connections is 336: each of 2 workers may open 400 files")
+    assert [e["level"] for e in weir.own_log() if "caps.connections" in e.get("message", "")] == ["info"]
+    held = []
+    try:
+        for _ in range(400):
+            held.append(weir.client().send(build()))
+        statuses = [c.read_response().status for c in held]
+        assert statuses.count(200) >= 300 and set(statuses) == {200, 503}, statuses
+        assert weir.metric("weir_connections") <= 336
+    finally:
+        for c in held:
+            c.close()
+    whole(weir)
+
+
+def test_a_cap_that_does_not_fit_is_warned_of(origin, start):
+    weir = start(base_config(origin, caps={"connections": 5000}), before_exec=limited_to(400))
+    weir.wait_own_log(r"caps.connections is lowered from 5000 to 336: .*raise the limit with `ulimit -n`")
+    whole(weir)
+
+
+# Memory
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory is in the way")
+def test_memory_that_ran_out_sheds_and_comes_back(origin, start):
+    weir = start(base_config(origin, workers=1))
+    pid, = weir.workers()
+    whole(weir)
+    with open("/proc/%d/statm" % pid) as f:
+        size = int(f.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    before, held = limit(pid, resource.RLIMIT_AS, size + (1 << 20)), []
+    try:
+        for i in range(600):    # each holds a head that is not complete: a few KB
+            c = weir.client()
+            held.append(c)
+            try:
+                c.send(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 6000)
+            except OSError:
+                pass
+        wait_for(lambda: weir.metric("weir_memory_shortages_total") >= 100, 10)
+        shed = [c for c in held if answered(c)]
+        assert shed and any(c.buf.startswith(b"HTTP/1.1 503") for c in shed)
+        cpu = cpu_s(pid)
+        time.sleep(0.5)
+        assert cpu_s(pid) - cpu < 0.2, "it spins"
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_AS, before)
+        for c in held:
+            c.reset()
+    assert weir.workers() == [pid]
+    whole(weir)
+
+
+def answered(c):
+    """The connection has brought something, or is over."""
+    c.sock.setblocking(False)
+    try:
+        return not c.fill() or bool(c.buf)
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+# Ports
+
+def test_ports_that_ran_out_are_no_servers_fault(tmp_path):
+    """In a network of its own, where connections have 40 ports to leave from."""
+    run = subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), "weirlib", "few_ports.py")],
+                         capture_output=True, text=True, timeout=60)
+    if run.returncode == 77:
+        pytest.skip("no network namespace can be made here")
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -48,7 +48,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c->timeouts.body_us, 30 * USEC_PER_SEC);
 	assert_int_equal(c->timeouts.idle_us, 75 * USEC_PER_SEC);
 	assert_int_equal(c->timeouts.tunnel_us, 600 * USEC_PER_SEC);
-	assert_int_equal(c->caps.connections, 20000);
+	assert_int_equal(c->caps.connections, 0); /* auto */
+	assert_int_equal(conf_connections(c), 20000);
 	assert_int_equal(c->caps.line, 16 << 10);
 	assert_int_equal(c->caps.head, 64 << 10);
 	assert_int_equal(c->caps.fields, 100);
@@ -218,6 +219,7 @@ static const struct sample samples[] = {
 	{"caps.head", "caps: {head: 100000}\n", "  head: 100000\n"},
 	{"caps.headers", "caps: {headers: 1000}\n", "  headers: 1000\n"},
 	{"caps.body", "caps: {body: 5g}\n", "  body: 5g\n"},
+	{"caps.connections", "caps: {connections: auto}\n", "  connections: auto\n"},
 	{"caps.peer_connections", "caps: {peer_connections: 50}\n", "  peer_connections: 50\n"},
 	{"caps.peer_connections", "caps: {peer_connections: off}\n", "  peer_connections: off\n"},
 	{"caps.client_requests", "caps: {client_requests: 50}\n", "  client_requests: 50\n"},

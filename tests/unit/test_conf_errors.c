@@ -50,8 +50,8 @@ static const struct bad added[] = {
 	{"workers: 65\n", "4:10: `workers` is `65` (expected auto, or 1 to 64)"},
 	{"workers: many\n", "4:10: `workers` is `many` (expected auto, or 1 to 64)"},
 	{"workers: -1\n", "4:10: `workers` is `-1` (expected auto, or 1 to 64)"},
-	{"caps: {connections: 0}\n", "4:21: `connections` is `0` (expected 1 to 1000000)"},
-	{"caps: {connections: 1e6}\n", "4:21: `connections` is `1e6` (expected a whole number)"},
+	{"caps: {connections: 0}\n", "4:21: `connections` is `0` (expected 1 to 1000000, or auto)"},
+	{"caps: {connections: 1e6}\n", "4:21: `connections` is `1e6` (expected a whole number, or auto)"},
 	{"caps: {line: 64k}\n", "4:14: `line` is `64k` (expected 256 to 63k)"},
 	{"caps: {line: 16kb}\n", "4:14: `line` is `16kb` (expected a size such as 64k, in bytes, k, m or g)"},
 	{"caps: {line: 32k, head: 16k}\n", "4:14: `line` is above caps.head (expected at most 16k)"},
@@ -292,7 +292,7 @@ static const struct bad added[] = {
 	 "readable file)"},
 	{"log: {server: \"${file:}\"}\n", "4:15: `${file:}` names no file (expected ${file:PATH})"},
 	{"caps: {connections: \"${WEIR_TEST_SECRET}\"}\n",
-	 "4:21: `connections` is `${WEIR_TEST_SECRET}` (expected a whole number)"},
+	 "4:21: `connections` is `${WEIR_TEST_SECRET}` (expected a whole number, or auto)"},
 	{"log: {server: \"${WEIR_TEST_UNSET}\", level: loud}\n"
 	 "timeouts: {head: 5, body: 6}\n",
 	 "4:15: `${WEIR_TEST_UNSET}` is not set (expected it in the environment, or a default: "

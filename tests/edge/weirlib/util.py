@@ -134,7 +134,7 @@ def _child_setup():
 class Proc:
     """A process in a group of its own, its output in files of `dir`; or stderr in a descriptor that was given."""
 
-    def __init__(self, argv, dir, name, env=None, stderr=None):
+    def __init__(self, argv, dir, name, env=None, stderr=None, before_exec=None):
         self.argv, self.dir, self.name = [str(a) for a in argv], dir, name
         self.stdout_path = os.path.join(dir, name + ".stdout")
         self.stderr_path = os.path.join(dir, name + ".stderr")
@@ -142,7 +142,8 @@ class Proc:
         with open(self.stdout_path, "ab") as out, open(self.stderr_path, "ab") as err:
             self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out,
                                           stderr=err if stderr is None else stderr, cwd=dir,
-                                          env=full_env, start_new_session=True, preexec_fn=_child_setup)
+                                          env=full_env, start_new_session=True,
+                                          preexec_fn=lambda: (_child_setup(), before_exec and before_exec()))
         self.pid = self.popen.pid
 
     def running(self):

@@ -91,11 +91,12 @@ class Refused(AssertionError):
 
 class Weir:
     def __init__(self, config, env=None, access="file", ready=True, expect_crash=False, admin=True, name="weir",
-                 log=None, port=None, stderr=None):
+                 log=None, port=None, stderr=None, before_exec=None):
         self.port = port or free_port()
         self.admin_port = free_port()
         self.dir = run_dir(name)
         self.expect_crash, self.env, self.stderr_fd = expect_crash, dict(env or {}), stderr
+        self.before_exec = before_exec
         self.socket_path = os.path.join(self.dir, "admin.sock")
         self.config_path = os.path.join(self.dir, "weir.yaml")
         self.access_path = os.path.join(self.dir, "access.log")
@@ -124,7 +125,7 @@ class Weir:
 
     def start(self, ready=True):
         self.proc = Proc([weir_bin(), "-c", self.config_path], self.dir, "weir", dict(SANITIZER_ENV, **self.env),
-                         self.stderr_fd)
+                         self.stderr_fd, self.before_exec)
         LIVE.append(self)
         if ready:
             try:
