@@ -352,11 +352,25 @@ def traced(pgid, tracer):
 
 def instructions(bench, program, row, result):
     if not program.callgrind:
-        result["instructions"] = None
+        result["instructions"] = perf_instructions(bench, program, row)
         return
     counts = [callgrind(bench, program, row, n) for n in (FEW, MANY)]
     if None not in counts:
         result["instructions"] = (counts[1] - counts[0]) / (MANY - FEW)
+
+
+def perf_instructions(bench, program, row):
+    """Of all threads under load, by the CPU's own counter; None where perf or the counter is not to be had."""
+    if not shutil.which("perf"):
+        return None
+    with bench.serving(program, row) as running:
+        bench.warm(running)
+        perf = subprocess.Popen(["perf", "stat", "-x", ",", "-e", "instructions:u", "-p",
+                                 ",".join(map(str, group_members(running.pid)))], stderr=subprocess.PIPE, text=True)
+        got = bench.load(running, "-d", max(1, bench.args.seconds // 2))
+        perf.send_signal(signal.SIGINT)
+        count = perf.communicate(timeout=20)[1].split(",")[0].strip()
+    return int(count) / got["requests"] if count.isdigit() else None
 
 
 def callgrind(bench, program, row, n):

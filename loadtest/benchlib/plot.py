@@ -56,7 +56,8 @@ def draw_line(axes, y, left, program, value, bound):
     end = max(value, bound) if weir and bound else value
     axes.plot([left, value], [y, y], color=COLOURS[program], linewidth=3.4 if weir else 2, solid_capstyle="butt", zorder=2)
     axes.plot([value], [y], "o", color=COLOURS[program], markersize=5 if weir else 3.5, zorder=3)
-    axes.annotate("%s %s" % (shown(value), program), (end, y), xytext=(6, 0), textcoords="offset points", va="center",
+    text = "%s %s" % (shown(value), program) + (" (target %s)" % shown(bound) if weir and bound else "")
+    axes.annotate(text, (end, y), xytext=(6, 0), textcoords="offset points", va="center",
                   fontsize=7.5, color="black" if weir else "#444444", fontweight="bold" if weir else "normal",
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.8}, zorder=4)
     if weir and bound is not None:

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import time
 
-from .rows import KINDS, METRICS, ROWS, TARGETS, bound_of, is_met, target_text
+from .rows import KINDS, METRICS, ROWS, TARGETS, bound_of, target_text, verdict
 
 
 def machine():
@@ -62,8 +62,7 @@ def ratio(key, mine, other):
 
 def judged(row, results):
     """The targets of a row, each with its verdict."""
-    words = {True: "met", False: "not met", None: "not measured"}
-    return ["%s: %s" % (target_text(t), words[is_met(t, results)]) for t in TARGETS if t.row == row]
+    return ["%s: %s" % (target_text(t), verdict(t, results)) for t in TARGETS if t.row == row]
 
 
 def row_table(row, results):
@@ -86,10 +85,10 @@ def target_table(results):
     for t in TARGETS:
         if t.row not in results:
             continue
-        met, bound, form = is_met(t, results), bound_of(t, results), METRICS[t.metric].form
+        said, bound, form = verdict(t, results), bound_of(t, results), METRICS[t.metric].form
         lines.append("| %s | %s | %s | %s | %s |" % (
             t.row, target_text(t), cell(t.metric, results[t.row].get("weir", {})), "-" if bound is None else form % bound,
-            {True: "met", False: "**not met**", None: "not measured"}[met]))
+            "**not met**" if said == "not met" else said))
     return lines + [""]
 
 
