@@ -290,7 +290,7 @@ static enum flow send_body(struct exchange *x)
 	struct client *c = x->client;
 	for (int budget = TURN_BUDGET;; budget--) {
 		enum body_move m = move(x, &x->req_body, &c->in, c->stream.eof, &x->to_server);
-		x->body_sent = x->body_sent || x->req_body.total;
+		x->body_sent = x->body_sent || x->req_body.total || x->to_server.last_chunk_out;
 		if (x->req_body.total > x->worker->conf->caps.body)
 			return request_bad(x, 413, "the request's body is larger than this server takes");
 		switch (m) {

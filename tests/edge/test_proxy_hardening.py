@@ -81,6 +81,22 @@ def test_second_try_forgets_the_half_head_of_the_first(origins, start, half, end
     assert all(s["latency_ms"] < 1000 for s in servers(weir)), servers(weir)
 
 
+@pytest.mark.parametrize("body", [b"0\r\n\r\n", b"0\r\nX-Sum: 1\r\n\r\n", b"1\r\na\r\n0\r\n\r\n"])
+def test_second_try_is_not_made_without_the_end_of_the_body(origins, start, body):
+    """The last chunk went with the first try: another one would have waited for it until the timeout."""
+    def script(conn):
+        conn.read_request()
+        conn.close()
+    origin = origins(script=script)
+    weir = start(base_config(origin, workers=1))
+    with weir.client() as c:
+        c.send(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        wait_for(lambda: origin.open_connections() == 1, 5)
+        c.send(body)
+        assert c.read_response().status == 502
+    assert len(origin.requests) == 1
+
+
 def test_requests_are_counted_once_a_server(origins, start):
     origin = origins()
     weir = start(base_config(origin, workers=1))
