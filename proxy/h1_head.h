@@ -73,7 +73,9 @@ enum h1_framing {			  /* how the body is delimited (RFC 9112, 6.3) */
 enum h1_field_flag {
 	H1_FIELD_STOPS = 1 << 0, /* not for the next hop: `Connection: NAME` (RFC 9110, 7.6.1), or an Expect
 				    that a server has to ignore (10.1.1) */
-	H1_FIELD_REPEATED = 1 << 1, /* the first of several lines of a known name; see h1_find_next */
+	H1_FIELD_REPEATED = 1 << 1,   /* the first of several lines of a known name; see h1_find_next */
+	H1_FIELD_AS_WRITTEN = 1 << 2, /* the line reads `name: value` CRLF, without any other white space: as
+					 weir writes it */
 };
 
 struct h1_field {

@@ -116,20 +116,23 @@ bool h1_is_token(struct str s);
 static inline void h1_set_field(struct h1_field *f, enum field_id id, const char *buf, size_t at,
 				size_t colon, size_t end)
 {
-	/* In a scanned line nothing but white space is at or below SP; backwards the colon ends it. */
-	while ((unsigned char)buf[end - 1] <= ' ')
-		end--;
-	size_t from = colon + 1;
-	from += buf[from] == ' ';
-	if ((unsigned char)buf[from] <= ' ') /* more white space, or none that is part of the line any more */
+	size_t from = colon + 2;
+	bool as_written = from < end && buf[colon + 1] == ' ' && (unsigned char)buf[from] > ' ' &&
+			  (unsigned char)buf[end - 1] > ' ';
+	if (!as_written) {
+		/* In a scanned line nothing but white space is at or below SP; backwards the colon ends it.
+		 */
+		while ((unsigned char)buf[end - 1] <= ' ')
+			end--;
 		for (from = colon + 1; from < end && (unsigned char)buf[from] <= ' ';)
 			from++;
+	}
 	f->name_at = (uint32_t)at;
 	f->value_at = (uint32_t)from;
 	f->value_len = (uint32_t)(end - from);
 	f->name_len = (uint16_t)(colon - at);
 	f->id = (uint8_t)id;
-	f->flags = 0;
+	f->flags = as_written ? H1_FIELD_AS_WRITTEN : 0;
 }
 
 /*

@@ -10,6 +10,7 @@
 #define REQUEST_OVERHEAD                                                                                     \
 	3072 /* all that is added to a request: forwarding fields with 32 hops, the id, framing */
 #define RESPONSE_OVERHEAD (512 + RENDER_LIMITS)
+#define STATUS_AT 9	    /* where the status stands in a response head */
 #define COOKIE_OVERHEAD 256 /* what rewriting adds to one line, besides the domain */
 
 static char *put_field(char *p, struct str name, struct str value)
@@ -20,6 +21,35 @@ static char *put_field(char *p, struct str name, struct str value)
 	p = fmt_str(p, value);
 	*p++ = '\r';
 	*p++ = '\n';
+	return p;
+}
+
+/* A piece of a head that is to be copied as it stands. */
+struct run {
+	const char *base;
+	uint32_t from, to; /* offsets into the head */
+};
+
+static inline char *end_run(struct run *r, char *p)
+{
+	p = mempcpy(p, r->base + r->from, r->to - r->from);
+	r->from = r->to = 0;
+	return p;
+}
+
+/*
+ * Lines that stand in the head as weir writes them go out in one copy as long as none between them stays
+ * behind. A line costs 22 instructions so, and 85 when its parts are written one by one (callgrind).
+ */
+static inline char *put_line(struct run *r, char *p, const struct h1_field *f)
+{
+	if (!(f->flags & H1_FIELD_AS_WRITTEN))
+		return put_field(end_run(r, p), h1_name(r->base, f), h1_value(r->base, f));
+	if (f->name_at != r->to) {
+		p = end_run(r, p);
+		r->from = f->name_at;
+	}
+	r->to = f->value_at + f->value_len + 2;
 	return p;
 }
 
@@ -137,14 +167,13 @@ bool render_request(struct exchange *x)
 	p = LIT(p, " HTTP/1.1\r\nHost: ");
 	p = fmt_str(p, host);
 	p = LIT(p, "\r\n");
+	struct run run = {.base = x->base};
 	for (const struct h1_field *f = h->field, *end = f + h->fields; f < end; f++) {
-		if (f->id && field_is(f->id, FIELD_HOP | FIELD_OURS))
+		if (field_is(f->id, FIELD_HOP | FIELD_OURS) || f->flags & H1_FIELD_STOPS || untrusted(x, f))
 			continue;
-		if (f->flags & H1_FIELD_STOPS || untrusted(x, f))
-			continue;
-		p = put_field(p, h1_name(x->base, f), h1_value(x->base, f));
+		p = put_line(&run, p, f);
 	}
-	p = put_forwarding(p, x, host);
+	p = put_forwarding(end_run(&run, p), x, host);
 	p = put_hops(p, x);
 	p = put_request_framing(p, x);
 	p = LIT(p, "\r\n");
@@ -270,13 +299,16 @@ char *render_limits(struct exchange *x, char *p, bool refused)
 	return p;
 }
 
-static char *put_status_line(char *p, const struct h1_head *h, const char *base)
+/* Status and reason, as a run that goes on with the fields. */
+static char *put_status_line(struct run *r, char *p, const struct h1_head *h)
 {
 	p = LIT(p, "HTTP/1.1 ");
-	p = fmt_pad(p, h->status, 3);
-	*p++ = ' ';
-	p = fmt_str(p, h1_text(base, h->reason));
-	return LIT(p, "\r\n");
+	if (r->base[STATUS_AT + 3] == ' ') {
+		*r = (struct run){r->base, STATUS_AT, h->reason.at + h->reason.n + 2};
+		return p;
+	}
+	p = fmt_pad(p, h->status, 3); /* its SP may be missing where there is no reason, but not here */
+	return LIT(p, " \r\n");
 }
 
 /* Where the origin has left it out (RFC 9110, 6.6.1). */
@@ -285,7 +317,9 @@ static char *put_date(char *p, struct exchange *x)
 	if (h1_has(&x->resp, FIELD_DATE))
 		return p;
 	worker_time(x->worker);
-	return put_field(p, STR("Date"), str_of(x->worker->time.date));
+	p = LIT(p, "Date: ");
+	p = mempcpy(p, x->worker->time.date, DATE_LENGTH);
+	return LIT(p, "\r\n");
 }
 
 /* Says what becomes of the connection only where the version's default does not (RFC 9112, 9.3). */
@@ -386,26 +420,26 @@ static bool ours_in_response(const struct exchange *x, enum field_id id)
 	}
 }
 
-static char *put_response_fields(char *p, struct exchange *x, const char *base)
+static bool stays_behind(struct exchange *x, const char *base, const struct h1_field *f)
+{
+	if (f->flags & H1_FIELD_STOPS || field_is(f->id, FIELD_HOP))
+		return true;
+	return (field_is(f->id, FIELD_OURS) && ours_in_response(x, f->id)) || took_user(x, base, f);
+}
+
+static char *put_response_fields(struct run *run, char *p, struct exchange *x)
 {
 	const struct h1_head *h = &x->resp;
 	bool cookies = rewrites_cookies(x);
 	for (const struct h1_field *f = h->field, *end = f + h->fields; f < end; f++) {
-		if (f->flags & H1_FIELD_STOPS)
+		if (stays_behind(x, run->base, f))
 			continue;
-		if (f->id) {
-			if (field_is(f->id, FIELD_HOP) || ours_in_response(x, f->id))
-				continue;
-			if (f->id == FIELD_SET_COOKIE && cookies) {
-				p = put_cookie(p, x, h1_name(base, f), h1_value(base, f));
-				continue;
-			}
-		}
-		if (took_user(x, base, f))
-			continue;
-		p = put_field(p, h1_name(base, f), h1_value(base, f));
+		if (f->id == FIELD_SET_COOKIE && cookies)
+			p = put_cookie(end_run(run, p), x, h1_name(run->base, f), h1_value(run->base, f));
+		else
+			p = put_line(run, p, f);
 	}
-	return p;
+	return end_run(run, p);
 }
 
 /* A head as it was, written anew: a blank more behind each colon, and one behind the status. */
@@ -430,8 +464,9 @@ bool render_response(struct exchange *x, const char *base, enum out_framing fram
 	char *start = buf_room(out, written_room(&x->resp) + cookie_room(x) + RESPONSE_OVERHEAD, &room);
 	if (!start)
 		return false;
-	char *p = put_status_line(start, &x->resp, base);
-	p = put_response_fields(p, x, base);
+	struct run run = {.base = base};
+	char *p = put_status_line(&run, start, &x->resp);
+	p = put_response_fields(&run, p, x);
 	p = put_response_framing(p, x, framing);
 	p = render_limits(x, p, false);
 	p = LIT(p, "X-Request-Id: ");
@@ -453,13 +488,14 @@ bool render_interim(struct exchange *x, const char *base)
 	char *start = buf_room(out, written_room(&x->resp), &room);
 	if (!start)
 		return false;
-	char *p = put_status_line(start, &x->resp, base);
+	struct run run = {.base = base};
+	char *p = put_status_line(&run, start, &x->resp);
 	for (const struct h1_field *f = x->resp.field, *end = f + x->resp.fields; f < end; f++) {
 		if (f->flags & H1_FIELD_STOPS || field_is(f->id, FIELD_HOP) || f->id == FIELD_CONTENT_LENGTH)
 			continue;
-		p = put_field(p, h1_name(base, f), h1_value(base, f));
+		p = put_line(&run, p, f);
 	}
-	p = LIT(p, "\r\n");
+	p = LIT(end_run(&run, p), "\r\n");
 	buf_commit(out, (size_t)(p - start));
 	return true;
 }

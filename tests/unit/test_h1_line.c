@@ -67,11 +67,51 @@ static void classes_are_those_of_the_rfc(void **state)
 	}
 }
 
+/* White space around the value is cut off, and a line is as weir writes it with one SP before a value alone.
+ */
+static void fields_are_trimmed_and_known_as_written(void **state)
+{
+	static const struct {
+		const char *line, *value;
+		bool as_written;
+	} rows[] = {
+		{"Name: value", "value", true},
+		{"Name: a b\tc", "a b\tc", true},
+		{"Name: \xc3\xa9", "\xc3\xa9", true},
+		{"Name:value", "value", false},
+		{"Name:  value", "value", false},
+		{"Name:\tvalue", "value", false},
+		{"Name: value ", "value", false},
+		{"Name: value\t", "value", false},
+		{"Name: \tvalue", "value", false},
+		{"Name:", "", false},
+		{"Name: ", "", false},
+		{"Name: \t ", "", false},
+		{"Name: v", "v", true},
+		{"Name:v", "v", false},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct h1_field f = {0};
+		char *line = malloc(strlen(rows[i].line) + 2);
+		size_t n = strlen(rows[i].line);
+		assert_non_null(line);
+		memcpy(mempcpy(line, rows[i].line, n), "\r\n", 2);
+		assert_int_equal(h1_usual_field(&f, line, 0, n + 2), n);
+		assert_int_equal(f.name_len, 4);
+		assert_int_equal(f.value_len, strlen(rows[i].value));
+		assert_memory_equal(line + f.value_at, rows[i].value, f.value_len);
+		assert_int_equal(f.flags, rows[i].as_written ? H1_FIELD_AS_WRITTEN : 0);
+		free(line);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(scans_agree_with_classes),
 		cmocka_unit_test(scans_find_the_first),
+		cmocka_unit_test(fields_are_trimmed_and_known_as_written),
 		cmocka_unit_test(classes_are_those_of_the_rfc),
 	};
 	return cmocka_run_group_tests_name("h1_line", tests, NULL, NULL);
