@@ -31,6 +31,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "ratelimit/lift_token.h"
 #include "ratelimit/policy.h"
 #include "ratelimit/redis_target.h"
 
@@ -105,7 +106,9 @@ struct conf_rate_limit {
 	struct netmask exempt;
 	struct conf_words exempt_text;
 	enum conf_limit_headers headers;
-	usec_t max_lift_us;
+	usec_t max_lift_us, max_block_us;
+	unsigned lift_keys; /* secrets that tokens are signed with; the first signs, all verify */
+	struct str *lift_key;
 	size_t memory; /* bytes of shared memory for the client table */
 };
 

@@ -142,8 +142,11 @@ const struct key keys[] = {
 		.type = &type_duration, AT(conf, rate_limit.max_lift_us), .min = S, .max = 7 * 24 * H},
 	{ROW("rate_limit.memory", "size", "64m", "shared memory for the table of clients"),
 		.type = &type_size, AT(conf, rate_limit.memory), .min = MB, .max = 64ull * 1024 * MB},
-	{ROW("rate_limit.lift_key", "not built yet", "", "signs the tokens of `limits token`"),
-		.type = &type_unbuilt, .expected = "remove it; lift limits with `weirctl limits lift`"},
+	{ROW("rate_limit.max_block", "duration", "168h", "the longest that a client can be blocked for"),
+		.type = &type_duration, AT(conf, rate_limit.max_block_us), .min = S, .max = 366 * 24 * H},
+	{ROW("rate_limit.lift_key", "secret, or a list of secrets", "", "signs the tokens of `limits token`: the first signs, all verify"),
+		.type = &type_secrets, ITEMS(conf, rate_limit.lift_key, rate_limit.lift_keys), .flags = KEY_NONEMPTY, .min = LIFT_KEY_SHORTEST,
+		.max = 8, .fits = scalar_is_printable, .expected = "a key of 16 bytes at least, in visible ASCII"},
 
 	{ROW("cookies", "mapping", "", "cookies that all sites below a domain share"), .type = &type_map},
 	{ROW("cookies.domain", "domain", "", "what shared cookies get as Domain, from any site below it"),

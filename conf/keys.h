@@ -113,8 +113,8 @@ bool key_value_unknown(struct load *, const struct node *, struct str typed, con
 
 extern const struct key_type type_map, type_items, type_named;		      /* keys_read.c */
 extern const struct key_type type_onoff, type_word, type_duration, type_size; /* types.c */
-extern const struct key_type type_count, type_text, type_lower, type_path, type_secret, type_texts,
-	type_unbuilt;
+extern const struct key_type type_count, type_text, type_lower, type_path, type_secret, type_secrets,
+	type_texts, type_unbuilt;
 extern const struct key_type type_listen, type_trusted, type_network, type_netlist, type_servers,
 	type_admin_http, type_for; /* types_net.c */
 extern const struct key_type type_workers, type_client_header, type_domain, type_origins,

@@ -311,18 +311,52 @@ static void print_path(struct printer *p, const struct key *k, const void *frame
 	printer_value(p, key_name(k), s->n ? *s : STR("off"));
 }
 
-static bool set_secret(struct load *l, const struct key *k, const struct node *n, void *frame)
+/* What is wrong with it is told without the value itself. */
+static bool take_secret(struct load *l, const struct key *k, const struct node *n, struct str *out)
 {
-	struct str label = key_label(k, n), s, *out = key_field(k, frame);
+	struct str label = key_label(k, n), s;
 	if (!key_value_text(l, k, n, &s))
 		return false;
-	if (s.n == 0 || (k->fits && !k->fits(s))) { /* the value itself is not shown */
-		load_error(l, n, "`%.*s` is %s (expected %s)", TEXT(label), s.n ? "of other bytes" : "empty",
-			   k->expected);
+	const char *wrong = !s.n		     ? "empty"
+			    : s.n < k->min	     ? "too short"
+			    : k->fits && !k->fits(s) ? "of other bytes"
+						     : NULL;
+	if (wrong) {
+		load_error(l, n, "`%.*s` is %s (expected %s)", TEXT(label), wrong, k->expected);
 		return false;
 	}
 	*out = arena_str(l->keep, s);
 	return true;
+}
+
+static bool set_secret(struct load *l, const struct key *k, const struct node *n, void *frame)
+{
+	return take_secret(l, k, n, key_field(k, frame));
+}
+
+/* One secret, or a list of them: at and also are its array and its count. */
+static bool set_secrets(struct load *l, const struct key *k, const struct node *n, void *frame)
+{
+	bool list = n->kind == NODE_LIST;
+	unsigned count = 0;
+	if (list && !key_value_list(l, k, n))
+		return false;
+	struct str *item = arena_alloc(l->keep, (list ? n->n : 1) * sizeof(*item));
+	if (!item)
+		return false;
+	for (const struct node *m = list ? n->first : n; m; m = list ? m->next : NULL)
+		count += take_secret(l, k, m, &item[count]);
+	memcpy(key_field(k, frame), &item, sizeof(item));
+	memcpy(key_also(k, frame), &count, sizeof(count));
+	return true;
+}
+
+static void print_secrets(struct printer *p, const struct key *k, const void *frame)
+{
+	unsigned count;
+	memcpy(&count, key_peek_also(k, frame), sizeof(count));
+	if (count)
+		printer_line(p, key_name(k), count == 1 ? "\"***\"" : "[\"***\"]  # %u keys", count);
 }
 
 static void print_secret(struct printer *p, const struct key *k, const void *frame)
@@ -385,5 +419,6 @@ const struct key_type type_text = {set_text, print_text, false};
 const struct key_type type_lower = {set_lower, print_text, false};
 const struct key_type type_path = {set_path, print_path, false};
 const struct key_type type_secret = {set_secret, print_secret, false};
+const struct key_type type_secrets = {set_secrets, print_secrets, false};
 const struct key_type type_texts = {set_texts, print_texts, true};
 const struct key_type type_unbuilt = {set_unbuilt, NULL, false};

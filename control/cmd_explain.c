@@ -16,6 +16,7 @@
 #include "control/window_rows.h"
 #include "proxy/decide.h"
 #include "proxy/h1_head.h"
+#include "proxy/token.h"
 
 #define HEADERS_MOST 64
 #define WHY 512
@@ -36,6 +37,7 @@ struct explain {
 	struct decision decision;
 	struct window_state state[POLICY_MAX_APPLIED];
 	enum lift_effect lift;
+	enum token_worth token;
 	char lift_id[LIFT_ID];
 	unsigned headers;
 	struct header header[HEADERS_MOST];
@@ -228,7 +230,30 @@ static bool parses(struct explain *x)
 	return r == H1_DONE;
 }
 
-/* The data plane's order: the parser, methods, host, access, limits. */
+/* A good token frees the request as a lift does. */
+static void look_at_token(struct explain *x)
+{
+	const struct control *c = x->request->control;
+	const struct token_case request = {
+		.conf = request_conf(x->request),
+		.lifts = c->lifts,
+		.addr = x->who.nets ? x->who.addr.b : NULL,
+		.site = x->site->name,
+		.now = c->loop.now,
+		.wall = clock_wall(),
+	};
+	struct str given[HEADERS_MOST];
+	char id[LIFT_ID];
+	if (!values(x, STR("x-weir-lift"), given).n)
+		return;
+	x->token = token_judge(&request, given[0], id);
+	if (x->token == TOKEN_GOOD) {
+		x->lift = LIFT_FULL;
+		memcpy(x->lift_id, id, LIFT_ID);
+	}
+}
+
+/* The data plane's order: the parser, methods, host, blocks, access, limits. */
 static void decide_all(struct explain *x)
 {
 	const struct conf *conf = request_conf(x->request);
@@ -247,6 +272,12 @@ static void decide_all(struct explain *x)
 		refuse(x, 421, "no site is served under this host");
 		return;
 	}
+	if (x->who.nets && lifts_block(x->request->control->lifts, x->request->control->loop.now,
+				       x->who.addr.b, x->lift_id)) {
+		snprintf(x->access, sizeof(x->access), "the client is blocked (block %s)", x->lift_id);
+		refuse(x, 403, x->access);
+		return;
+	}
 	decide(conf, x->site, x->who.nets, x->path, &x->decision);
 	say_access(x);
 	if (x->decision.kind != DECISION_PASS) {
@@ -256,6 +287,7 @@ static void decide_all(struct explain *x)
 	if (x->who.nets)
 		x->lift = lifts_match(x->request->control->lifts, x->request->control->loop.now,
 				      x->who.addr.b, x->site->name, x->lift_id);
+	look_at_token(x);
 	if (!x->decision.exempt && x->who.nets)
 		x->peek.asks = x->decision.asks;
 }
@@ -272,8 +304,8 @@ static void judge(struct explain *x)
 	else if (!x->peek.asks)
 		snprintf(x->why, sizeof(x->why), "passes: no policy holds it");
 	else if (x->lift == LIFT_FULL)
-		snprintf(x->why, sizeof(x->why), "passes: the limits are lifted for it (lift %s)",
-			 x->lift_id);
+		snprintf(x->why, sizeof(x->why), "passes: the limits are lifted for it (%s %s)",
+			 x->token == TOKEN_GOOD ? "token" : "lift", x->lift_id);
 	else
 		snprintf(x->why, sizeof(x->why), "passes: every policy has room");
 	if (x->decision.exempt || x->lift == LIFT_FULL)
@@ -323,6 +355,8 @@ static void lift_words(const struct explain *x, struct text *t)
 {
 	static const char *const effect[] = {"none", "lifted by ", "counted in shadow of "};
 	text_add(t, "%s%s", effect[x->lift], x->lift == LIFT_NONE ? "" : x->lift_id);
+	if (x->token > TOKEN_GOOD)
+		text_add(t, "; X-Weir-Lift: %s", token_worth_word(x->token));
 }
 
 static void answer_text(struct explain *x, struct text *t)
@@ -395,6 +429,8 @@ static void answer_json(struct explain *x, struct json *j)
 	json_str(j, x->lift == LIFT_NONE ? STR_NONE : str_of(x->lift_id));
 	json_key(j, "lift_shadow");
 	json_bool(j, x->lift == LIFT_SHADOW);
+	json_key(j, "token");
+	json_str(j, x->token ? str_of(token_worth_word(x->token)) : STR_NONE);
 	json_key(j, "policies");
 	window_rows_json(&x->peek, j);
 	json_key(j, "status");

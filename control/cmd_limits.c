@@ -5,13 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/events.h"
-#include "conf/scalar.h"
 #include "conf/suggest.h"
 #include "control/fleet.h"
-#include "control/hosts.h"
+#include "control/lift_args.h"
 #include "control/lift_words.h"
 #include "control/request.h"
 #include "control/status.h"
@@ -36,132 +34,44 @@ void cmd_limits_status(struct request *r)
 struct limits_op {
 	struct fleet_wait wait;
 	struct request *request;
+	bool revoked; /* a token, until lift.until */
 	struct lift lift;
 };
 
 /* --- lift: the request's arguments, checked --- */
 
-/* Each of these reads one part; false: the request was answered. */
-static bool take_time(struct request *r, struct lift *l)
+static bool check_scope(const struct lift_args *a, const struct lift *l)
 {
-	const char *given = command_value(&r->line, "--for");
-	usec_t most = request_conf(r)->rate_limit.max_lift_us, time = 0;
-	char text[SCALAR_TEXT];
-	const char *wrong = scalar_duration(str_of(given), &time);
-	if (wrong)
-		request_refuse(r, "--for %s: expected %s", given, wrong);
-	else if (time <= 0)
-		request_refuse(r, "--for %s: must be above 0", given);
-	else if (time > most)
-		request_refuse(r, "--for %s: must be at most %s (rate_limit.max_lift)", given,
-			       scalar_show_duration(text, most));
-	else
-		l->until = r->control->loop.now + time;
-	return l->until != 0;
-}
-
-static bool take_reason(struct request *r, struct lift *l)
-{
-	const char *given = command_value(&r->line, "--reason");
-	if (!given[strspn(given, " ")])
-		request_refuse(r, "--reason: must not be empty");
-	else if (strlen(given) >= LIFT_REASON)
-		request_refuse(r, "--reason: must be shorter than %d bytes", LIFT_REASON);
-	else
-		snprintf(l->reason, sizeof(l->reason), "%s", given);
-	return l->reason[0] != 0;
-}
-
-static bool take_clients(struct request *r, struct lift *l)
-{
-	const char *given, *why;
-	struct cidr c;
-	unsigned at = 0;
-	while ((given = command_next(&r->line, "--client", &at))) {
-		if (!cidr_parse(str_of(given), &c, &why)) {
-			request_refuse(r, "--client %s: %s", given, why);
-			return false;
-		}
-		if (l->clients == LIFT_CLIENTS) {
-			request_refuse(r, "--client: at most %d in one lift", LIFT_CLIENTS);
-			return false;
-		}
-		memcpy(l->client[l->clients].addr, c.addr.b, sizeof(c.addr.b));
-		l->client[l->clients++].bits = c.bits;
-	}
-	return true;
-}
-
-static bool has_site(const struct lift *l, struct str name)
-{
-	for (unsigned i = 0; i < l->sites; i++)
-		if (str_eq(str_of(l->site[i]), name))
-			return true;
-	return false;
-}
-
-static bool take_site(struct request *r, struct lift *l, const char *given)
-{
-	const struct conf_site *site = hosts_site_named(request_conf(r), given);
-	if (!site) {
-		struct str near = hosts_nearest(request_conf(r), given);
-		request_refuse(r, "--site %s: no such site in the config%s%.*s%s", given,
-			       near.n ? " (did you mean " : "", (int)near.n, near.n ? near.p : "",
-			       near.n ? "?)" : "");
-		return false;
-	}
-	if (has_site(l, site->name))
-		return true;
-	if (l->sites == LIFT_SITES || site->name.n >= LIFT_SITE) {
-		request_refuse(r, "--site: at most %d in one lift", LIFT_SITES);
-		return false;
-	}
-	memcpy(l->site[l->sites++], site->name.p, site->name.n);
-	return true;
-}
-
-static bool take_sites(struct request *r, struct lift *l)
-{
-	const char *given;
-	unsigned at = 0;
-	while ((given = command_next(&r->line, "--site", &at)))
-		if (!take_site(r, l, given))
-			return false;
-	return true;
-}
-
-static bool check_scope(struct request *r, const struct lift *l)
-{
-	bool everyone = command_value(&r->line, "--everyone");
+	bool everyone = command_value(a->line, "--everyone");
 	if (!everyone && !l->clients && !l->sites)
-		request_refuse(r, "a scope is missing: --everyone, or --client CIDR, --site HOST or both");
+		text_add(a->why, "a scope is missing: --everyone, or --client CIDR, --site HOST or both");
 	else if (everyone && (l->clients || l->sites))
-		request_refuse(r, "--everyone cannot stand beside --client or --site");
+		text_add(a->why, "--everyone cannot stand beside --client or --site");
 	else
 		return true;
 	return false;
 }
 
+/* False: the request was answered. */
 static bool take_lift(struct request *r, struct lift *l)
 {
-	if (!take_time(r, l) || !take_reason(r, l) || !take_clients(r, l) || !take_sites(r, l) ||
-	    !check_scope(r, l))
-		return false;
-	l->shadow = command_value(&r->line, "--shadow");
+	struct text why = {0};
+	const struct lift_args a = {&r->line, request_conf(r), request_conf(r)->rate_limit.max_lift_us,
+				    "rate_limit.max_lift", &why};
+	usec_t time = 0;
+	bool good = lift_args_time(&a, &time) && lift_args_reason(&a, l) &&
+		    lift_args_clients(&a, "--client", l) && lift_args_sites(&a, l) && check_scope(&a, l);
+	if (!good)
+		request_refuse(r, "%s", why.n ? why.p : "out of memory");
+	text_free(&why);
+	l->until = r->control->loop.now + time;
+	l->effect = command_value(&r->line, "--shadow") ? LIFT_SHADOW : LIFT_FULL;
 	l->uid = r->uid;
 	snprintf(l->by, sizeof(l->by), "%s", r->by);
-	return true;
+	return good;
 }
 
 /* --- lift: begin and answer --- */
-
-static void make_id(char id[LIFT_ID])
-{
-	uint32_t v;
-	if (getrandom(&v, sizeof(v), 0) != (ssize_t)sizeof(v))
-		v = (uint32_t)clock_mono();
-	snprintf(id, LIFT_ID, "%08x", v);
-}
 
 static void lift_json(struct request *r, const struct lift *l, const struct fleet_outcome *o)
 {
@@ -198,7 +108,7 @@ static void on_lifted(struct fleet_wait *w, const struct fleet_outcome *o)
 	if (r->line.json) {
 		lift_json(r, l, o);
 	} else {
-		const char *what = l->shadow ? "lifted in shadow" : "lifted";
+		const char *what = l->effect == LIFT_SHADOW ? "lifted in shadow" : "lifted";
 		if (fleet_state(r->control->fleet) == FLEET_ALONE || o->shared)
 			text_add(&r->out, "%s on %u of %u weirs until %s (id %s)\n", what, o->done, o->live,
 				 until, l->id);
@@ -222,13 +132,13 @@ void cmd_limits_lift(struct request *r)
 		free(op);
 		return;
 	}
-	make_id(op->lift.id);
+	lift_args_id(op->lift.id);
 	op->request = r;
 	op->wait.done = on_lifted;
 	if (!fleet_lift(r->control->fleet, &op->lift, &op->wait)) {
 		request_refuse(r,
 			       "%d lifts are in force, which is the most; end one with `limits restore ID`",
-			       LIFTS_MAX);
+			       LIFTS_FREEING);
 		free(op);
 	}
 }
@@ -240,11 +150,12 @@ struct restore_look {
 	struct limits_op *op;
 };
 
-static void restored_json(struct request *r, const struct fleet_wait *w, const struct fleet_outcome *o)
+static void restored_json(struct request *r, bool revoked, const struct fleet_wait *w,
+			  const struct fleet_outcome *o)
 {
 	struct json *j = request_json();
 	json_obj_open(j);
-	json_key(j, "restored");
+	json_key(j, revoked ? "revoked" : "restored");
 	json_arr_open(j);
 	for (unsigned i = 0; i < w->ids; i++)
 		json_str(j, str_of(w->id[i]));
@@ -264,9 +175,12 @@ static void on_restored(struct fleet_wait *w, const struct fleet_outcome *o)
 	struct limits_op *op = list_entry(w, struct limits_op, wait);
 	struct request *r = op->request;
 	if (r->line.json) {
-		restored_json(r, w, o);
+		restored_json(r, op->revoked, w, o);
 	} else {
-		text_add(&r->out, "restored %u lift%s (", w->ids, w->ids == 1 ? "" : "s");
+		if (op->revoked)
+			text_add(&r->out, "no lift %s is in force; as a token it is revoked (", w->id[0]);
+		else
+			text_add(&r->out, "restored %u lift%s (", w->ids, w->ids == 1 ? "" : "s");
 		for (unsigned i = 0; i < w->ids; i++)
 			text_add(&r->out, "%s%s", i ? " " : "", w->id[i]);
 		if (o->shared)
@@ -282,7 +196,7 @@ static void answer_nothing_lifted(struct request *r)
 {
 	if (r->line.json) {
 		struct fleet_wait none = {.ids = 0};
-		restored_json(r, &none, &(struct fleet_outcome){.shared = false});
+		restored_json(r, false, &none, &(struct fleet_outcome){.shared = false});
 		return;
 	}
 	text_add(&r->out, "No lift is in force: the limits are on.\n");
@@ -299,15 +213,35 @@ static void refuse_id(struct request *r, const char *id, const struct lift *list
 		       (int)near.best.n, near.best.n ? near.best.p : "", near.best.n ? "?)" : "");
 }
 
+/*
+ * Which tokens there are nobody knows, since each is good by its signature alone: an id that no lift has is
+ * taken for a token's. It is remembered for as long as any token may live.
+ */
+static void revoke(struct limits_op *op, const char *id)
+{
+	struct request *r = op->request;
+	usec_t until = r->control->loop.now + request_conf(r)->rate_limit.max_lift_us + USEC_PER_SEC;
+	memcpy(op->wait.id[op->wait.ids++], id, LIFT_ID);
+	op->revoked = true;
+	op->lift.until = until;
+	op->wait.done = on_restored;
+	events_add(EVENT_LIFT, "token %s was revoked by %s (uid %u)", id, r->by, r->uid);
+	fleet_revoke(r->control->fleet, until, &op->wait);
+}
+
 static void restore(struct limits_op *op)
 {
 	static struct lift list[LIFTS_MAX];
 	struct request *r = op->request;
 	const char *id = command_value(&r->line, "ID");
+	bool block = false;
 	unsigned n = lifts_list(r->control->lifts, r->control->loop.now, list);
-	for (unsigned i = 0; i < n; i++)
-		if (!id || strcmp(id, list[i].id) == 0)
+	for (unsigned i = 0; i < n; i++) {
+		bool named = id && strcmp(id, list[i].id) == 0;
+		block = block || (named && list[i].effect == LIFT_BLOCK);
+		if ((named || !id) && list[i].effect != LIFT_BLOCK)
 			memcpy(op->wait.id[op->wait.ids++], list[i].id, LIFT_ID);
+	}
 	for (unsigned i = 0; i < op->wait.ids; i++)
 		events_add(EVENT_LIFT, "lift %s was restored by %s (uid %u)", op->wait.id[i], r->by, r->uid);
 	if (op->wait.ids) {
@@ -315,8 +249,14 @@ static void restore(struct limits_op *op)
 		fleet_restore(r->control->fleet, &op->wait);
 		return;
 	}
+	if (id && !block && request_conf(r)->rate_limit.lift_keys && lift_id_valid(str_of(id))) {
+		revoke(op, id);
+		return;
+	}
 	free(op);
-	if (id)
+	if (block)
+		request_refuse(r, "%s is a block: end it with `clients unblock %s`", id, id);
+	else if (id)
 		refuse_id(r, id, list, n);
 	else
 		answer_nothing_lifted(r);

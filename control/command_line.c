@@ -262,11 +262,6 @@ enum command_verdict command_parse(const struct words *w, struct command_line *c
 	c->row = command_find(w->word + at, w->n - at, &used);
 	if (!c->row)
 		return unknown_command(w->word + at, w->n - at, error);
-	if (c->row->flags & COMMAND_UNBUILT) {
-		text_add(error, "%s: not built yet: this version of weir has no such command\n",
-			 c->row->words);
-		return COMMAND_REFUSED;
-	}
 	enum command_verdict v = take_args(c, w, at + used, error);
 	return v == COMMAND_FINE && !c->help ? check_required(c, error) : v;
 }

@@ -26,7 +26,28 @@ static const struct command_arg lift_args[] = {
 };
 
 static const struct command_arg restore_args[] = {
-	{"ID", NULL, 0, "of the lift, as `limits status` shows it; all lifts when left out"},
+	{"ID", NULL, 0, "of the lift, as `limits status` shows it, or of a token; all lifts when left out"},
+	{"--reason", "TEXT", 0, "why; logged"},
+	END_OF_ARGS,
+};
+
+static const struct command_arg token_args[] = {
+	{"--for", "TIME", ARG_OWED, "how long: 90s, 15m, 2h; at most rate_limit.max_lift"},
+	{"--reason", "TEXT", ARG_OWED, "why; logged"},
+	{"--client", "CIDR", ARG_REPEATS, "good for this network or address only"},
+	{"--site", "HOST", ARG_REPEATS, "good for this site only"},
+	END_OF_ARGS,
+};
+
+static const struct command_arg block_args[] = {
+	{"CIDR", NULL, ARG_REQUIRED, "the network or address"},
+	{"--for", "TIME", ARG_OWED, "how long: 90s, 15m, 2h; at most rate_limit.max_block"},
+	{"--reason", "TEXT", ARG_OWED, "why; shown to everybody who asks and logged"},
+	END_OF_ARGS,
+};
+
+static const struct command_arg unblock_args[] = {
+	{"CIDR|ID", NULL, 0, "the network as it was blocked, or the block's id; all blocks when left out"},
 	{"--reason", "TEXT", 0, "why; logged"},
 	END_OF_ARGS,
 };

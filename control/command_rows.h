@@ -20,7 +20,6 @@ enum command_id {
 
 #define COMMAND_CHANGES 1u /* something: it is logged with who, and why */
 #define COMMAND_ALIAS 2u   /* of the row before it; not listed */
-#define COMMAND_UNBUILT 4u /* part of the contract and not of this version: refused by name, not listed */
 
 #define ARG_REQUIRED 1u
 #define ARG_REPEATS 2u
@@ -51,7 +50,7 @@ static inline bool command_arg_is_option(const struct command_arg *a)
 
 static inline bool command_is_listed(const struct command_row *r)
 {
-	return !(r->flags & (COMMAND_ALIAS | COMMAND_UNBUILT));
+	return !(r->flags & COMMAND_ALIAS);
 }
 
 /* `limits lift --for TIME ...` on one line, without a newline. */

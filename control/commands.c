@@ -10,12 +10,6 @@
 
 #define TYPED_MOST 256
 
-/* Rows that are not built need no handler of their own; the parser has refused them before. */
-#define cmd_limits_token NULL
-#define cmd_clients_block NULL
-#define cmd_clients_unblock NULL
-#define cmd_clients_blocked NULL
-
 static command_handler *const handlers[COMMAND_IDS] = {
 #define COMMAND(sym, words, args, flags, help) cmd_##sym,
 #include "control/commands.def"
@@ -58,8 +52,6 @@ static const struct command_row *named_row(const struct request *r, struct sugge
 	suggest_start(near, str_of(typed));
 	for (unsigned i = 0; i < COMMAND_IDS; i++) {
 		const struct command_row *row = &command_rows[i];
-		if (row->flags & COMMAND_UNBUILT)
-			continue;
 		if (strcmp(row->words, typed) == 0)
 			return row;
 		suggest_word(near, str_of(row->words));

@@ -18,12 +18,17 @@
 
 /* --- what this weir knows --- */
 
+const char *fleet_noun(enum lift_effect e)
+{
+	return e == LIFT_BLOCK ? "block" : "lift";
+}
+
 static void remember_active(struct fleet *f, const struct lift *l)
 {
 	if (f->actives == LIFTS_MAX)
 		return;
 	memcpy(f->active[f->actives].id, l->id, LIFT_ID);
-	f->active[f->actives].shadow = l->shadow;
+	f->active[f->actives].effect = l->effect;
 	f->active[f->actives++].until = l->until;
 }
 
@@ -50,20 +55,20 @@ static void tell_lift(const struct lift *l, usec_t now)
 	struct text scope = {0};
 	char time[UNITS_TEXT];
 	status_scope(l, &scope);
-	events_add(EVENT_LIFT, "lift %s%s for %s of %.150s by %s (uid %u): %s", l->id,
-		   l->shadow ? " in shadow" : "", units_duration(time, l->until - now),
+	events_add(EVENT_LIFT, "%s %s%s for %s of %.150s by %s (uid %u): %s", fleet_noun(l->effect), l->id,
+		   l->effect == LIFT_SHADOW ? " in shadow" : "", units_duration(time, l->until - now),
 		   scope.n ? scope.p : "", l->by, l->uid, l->reason);
 	text_free(&scope);
 }
 
-/* A lift in shadow changes no answer, so nothing that was answered is void for it. */
+/* Only a full lift makes void what was answered. */
 bool fleet_begin_lift(struct fleet *f, const struct lift *l)
 {
 	if (!lifts_put(f->c->lifts, l))
 		return false;
 	remember_active(f, l);
 	tell_lift(l, f->c->loop.now);
-	if (!l->shadow)
+	if (l->effect == LIFT_FULL)
 		control_void_answers();
 	return true;
 }
@@ -71,6 +76,7 @@ bool fleet_begin_lift(struct fleet *f, const struct lift *l)
 bool fleet_end_lift(struct fleet *f, const char *id, usec_t until)
 {
 	lifts_bury(f->c->lifts, id, until, f->c->loop.now);
+	memcpy(f->ended[f->ended_next++ % FLEET_ENDS], id, LIFT_ID);
 	if (lifts_remove(f->c->lifts, id))
 		control_void_answers();
 	return forget_active(f, id);
@@ -83,8 +89,8 @@ static void end_those_over(struct fleet *f)
 			i++;
 			continue;
 		}
-		events_add(EVENT_LIFT, "lift %s has ended", f->active[i].id);
-		if (!f->active[i].shadow)
+		events_add(EVENT_LIFT, "%s %s has ended", fleet_noun(f->active[i].effect), f->active[i].id);
+		if (f->active[i].effect == LIFT_FULL)
 			control_void_answers();
 		f->active[i] = f->active[--f->actives];
 	}
@@ -104,6 +110,8 @@ void fleet_describe_self(struct fleet *f)
 	m->lifts = lifts_list(f->c->lifts, f->c->loop.now, list);
 	for (unsigned i = 0; i < m->lifts; i++)
 		memcpy(m->lift[i], list[i].id, LIFT_ID);
+	m->ends = f->ended_next < FLEET_ENDS ? f->ended_next : FLEET_ENDS;
+	memcpy(m->end, f->ended, sizeof(m->end));
 }
 
 unsigned fleet_members(struct fleet *f, const struct fleet_member **m, unsigned *live)
@@ -166,13 +174,20 @@ void fleet_forgiven(struct fleet *f, const struct client_id *client)
 
 /* --- waiting for the other weirs --- */
 
+static bool is_among(const char *id, unsigned n, const char list[][LIFT_ID])
+{
+	for (unsigned i = 0; i < n; i++)
+		if (memcmp(list[i], id, LIFT_ID) == 0)
+			return true;
+	return false;
+}
+
 static bool satisfied(const struct fleet_wait *w, const struct fleet_member *m)
 {
 	for (unsigned i = 0; i < w->ids; i++) {
-		bool has = false;
-		for (unsigned k = 0; k < m->lifts && !has; k++)
-			has = memcmp(m->lift[k], w->id[i], LIFT_ID) == 0;
-		if (has != w->present)
+		bool has = w->goal == FLEET_REVOKED ? is_among(w->id[i], m->ends, m->end)
+						    : is_among(w->id[i], m->lifts, m->lift);
+		if (has != (w->goal != FLEET_ENDED))
 			return false;
 	}
 	return true;
@@ -259,7 +274,7 @@ bool fleet_lift(struct fleet *f, const struct lift *l, struct fleet_wait *w)
 	char news[32];
 	if (!fleet_begin_lift(f, l))
 		return false;
-	w->present = true;
+	w->goal = FLEET_BEGUN;
 	w->ids = 1;
 	memcpy(w->id[0], l->id, LIFT_ID);
 	snprintf(news, sizeof(news), "lift %s", l->id);
@@ -271,12 +286,19 @@ void fleet_restore(struct fleet *f, struct fleet_wait *w)
 {
 	static struct lift list[LIFTS_MAX];
 	unsigned n = lifts_list(f->c->lifts, f->c->loop.now, list);
-	w->present = false;
+	w->goal = FLEET_ENDED;
 	for (unsigned i = 0; i < n; i++)
 		for (unsigned k = 0; k < w->ids; k++)
 			if (memcmp(list[i].id, w->id[k], LIFT_ID) == 0)
 				fleet_end_lift(f, list[i].id, list[i].until);
 	begin_wait(f, w, "restore");
+}
+
+void fleet_revoke(struct fleet *f, usec_t until, struct fleet_wait *w)
+{
+	w->goal = FLEET_REVOKED;
+	fleet_end_lift(f, w->id[0], until);
+	begin_wait(f, w, "revoke");
 }
 
 /* --- looks --- */

@@ -31,6 +31,7 @@
 #define FLEET_FORGIVEN_MS 60000
 #define FLEET_ACK_US (2 * USEC_PER_SEC) /* the longest wait for other weirs */
 #define FLEET_MEMBERS 1024		/* listed; more are counted */
+#define FLEET_ENDS 8
 #define FLEET_ID 9
 #define FLEET_HOST 65
 #define FLEET_VERSION 33
@@ -54,8 +55,10 @@ struct fleet_member {
 	unsigned workers;
 	unsigned long uptime_s;
 	bool self;
-	unsigned lifts;
+	unsigned lifts; /* that it has in force, blocks too */
 	char lift[LIFTS_MAX][LIFT_ID];
+	unsigned ends; /* the tombstones that it learned of last */
+	char end[FLEET_ENDS][LIFT_ID];
 };
 
 struct fleet *fleet_new(struct control *); /* NULL: out of memory */
@@ -82,24 +85,32 @@ struct fleet_outcome {
 	unsigned live;
 };
 
-/* Waits until every live weir has, or has not any more, all of these lifts. The caller's, until done is
- * called. */
+/* Waits until every live weir has, has not any more, or has heard of the end of, all of these lifts. The
+ * caller's, until done is called. */
+enum fleet_goal { FLEET_BEGUN, FLEET_ENDED, FLEET_REVOKED };
+
 struct fleet_wait {
 	struct list link;
 	struct timeout timeout;
 	struct fleet *fleet;
-	bool present;
+	enum fleet_goal goal;
 	bool asked, sent; /* it is in a question under way; the store has taken it */
 	unsigned ids;
 	char id[LIFTS_MAX][LIFT_ID];
 	void (*done)(struct fleet_wait *, const struct fleet_outcome *);
 };
 
-/* Begins a lift here and everywhere. False: LIFTS_MAX are in force; `done` is not called. */
+/* "lift" or "block". */
+const char *fleet_noun(enum lift_effect);
+
+/* Begins a lift or a block here and everywhere. False: as many as may be are in force; `done` is not called.
+ */
 bool fleet_lift(struct fleet *, const struct lift *, struct fleet_wait *);
 
 /* Ends the lifts that w->id lists, here and everywhere. Those not in force are passed over. */
 void fleet_restore(struct fleet *, struct fleet_wait *w);
+/* Puts up a tombstone for the one id that w lists, a token's, here and everywhere. */
+void fleet_revoke(struct fleet *, usec_t until, struct fleet_wait *w);
 
 /* --- clients --- */
 

@@ -48,10 +48,12 @@ struct fleet {
 
 	struct {
 		char id[LIFT_ID];
-		bool shadow;
+		enum lift_effect effect;
 		usec_t until;
 	} active[LIFTS_MAX]; /* to be told when they end by themselves */
 	unsigned actives;
+	char ended[FLEET_ENDS][LIFT_ID]; /* tombstones, the latest at ended_next - 1 */
+	unsigned ended_next;
 	struct sync_args args;
 };
 

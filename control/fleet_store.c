@@ -79,10 +79,9 @@ static void on_ended(void *ctx, const char *id, usec_t left)
 	usec_t now = f->c->loop.now;
 	if (lifts_is_buried(f->c->lifts, id, now) && !fleet_has_lift(f, id))
 		return;
-	if (fleet_end_lift(f, id, now + left)) {
-		events_add(EVENT_LIFT, "lift %s was restored by another weir", id);
-		f->again = true;
-	}
+	if (fleet_end_lift(f, id, now + left))
+		events_add(EVENT_LIFT, "%s was ended by another weir", id);
+	f->again = true; /* whoever waits for us sees it in our heartbeat */
 }
 
 static void on_forgiven(void *ctx, const struct sync_forgiven *forgiven, usec_t left)

@@ -121,6 +121,9 @@ static void add_member(struct sync_args *a, const struct fleet_member *m)
 		 m->config, m->workers, m->uptime_s);
 	for (unsigned i = 0; i < m->lifts; i++)
 		text_add(&a->bytes, "%s%s", i ? "," : "", m->lift[i]);
+	text_add(&a->bytes, " ends=");
+	for (unsigned i = 0; i < m->ends; i++)
+		text_add(&a->bytes, "%s%s", i ? "," : "", m->end[i]);
 	end_arg(a);
 }
 
@@ -257,14 +260,16 @@ static bool value_of(const char *word, const char *key, const char **value)
 	return strncmp(word, key, n) == 0;
 }
 
-static void read_lift_ids(struct fleet_member *m, const char *list)
+static unsigned read_ids(const char *list, unsigned max, char out[][LIFT_ID])
 {
 	struct str rest = str_of(list), id;
-	while (m->lifts < LIFTS_MAX && str_next_element(&rest, &id))
+	unsigned n = 0;
+	while (n < max && str_next_element(&rest, &id))
 		if (lift_id_valid(id)) {
-			memcpy(m->lift[m->lifts], id.p, id.n);
-			m->lift[m->lifts++][id.n] = 0;
+			memcpy(out[n], id.p, id.n);
+			out[n++][id.n] = 0;
 		}
+	return n;
 }
 
 /* Words that are not known are of a later version and are read over. */
@@ -283,12 +288,14 @@ static void read_member_word(struct fleet_member *m, const char *word)
 	else if (value_of(word, "uptime=", &v) && !scalar_count(str_of(v), &n))
 		m->uptime_s = (unsigned long)n;
 	else if (value_of(word, "lifts=", &v))
-		read_lift_ids(m, v);
+		m->lifts = read_ids(v, LIFTS_MAX, m->lift);
+	else if (value_of(word, "ends=", &v))
+		m->ends = read_ids(v, FLEET_ENDS, m->end);
 }
 
 static bool read_member(const struct redis_reply *two, struct fleet_member *m)
 {
-	char line[2048];
+	char line[512 + LIFT_ID * (LIFTS_MAX + FLEET_ENDS)];
 	struct words w;
 	*m = (struct fleet_member){.host = "?", .version = "?", .config = "?"};
 	if (!read_id(&two[0], m->id) || !is_bulk(&two[1]) || two[1].text.n >= sizeof(line))

@@ -31,7 +31,7 @@ static void add_pair(struct text *t, const char *key, const char *value)
 void lift_words_write(const struct lift *l, struct text *t)
 {
 	char net[CIDR_TEXT];
-	text_add(t, FORMAT " shadow=%d uid=%u", l->shadow, l->uid);
+	text_add(t, FORMAT " effect=%s uid=%u", lift_effect_name(l->effect), l->uid);
 	add_pair(t, "by", l->by);
 	add_pair(t, "reason", l->reason);
 	for (unsigned i = 0; i < l->clients; i++) {
@@ -49,10 +49,12 @@ static bool keep_text(char *to, size_t cap, const char *value)
 	return (size_t)snprintf(to, cap, "%s", value) < cap;
 }
 
-static bool read_shadow(struct lift *l, const char *v)
+static bool read_effect(struct lift *l, const char *v)
 {
-	l->shadow = v[0] == '1';
-	return (v[0] == '0' || v[0] == '1') && !v[1];
+	for (enum lift_effect e = LIFT_FULL; e <= LIFT_BLOCK; e++)
+		if (strcmp(v, lift_effect_name(e)) == 0)
+			l->effect = e;
+	return l->effect != LIFT_NONE;
 }
 
 static bool read_uid(struct lift *l, const char *v)
@@ -94,7 +96,7 @@ static const struct reader {
 	const char *key;
 	bool (*read)(struct lift *, const char *value);
 } readers[] = {
-	{"shadow=", read_shadow}, {"uid=", read_uid},	    {"by=", read_by},
+	{"effect=", read_effect}, {"uid=", read_uid},	    {"by=", read_by},
 	{"reason=", read_reason}, {"client=", read_client}, {"site=", read_site},
 };
 
@@ -123,5 +125,5 @@ bool lift_words_read(struct str line, struct lift *l)
 	for (unsigned i = 1; i < w.n; i++)
 		if (!read_word(l, w.word[i]))
 			return false;
-	return l->reason[0] != 0;
+	return l->reason[0] && l->effect && (l->effect != LIFT_BLOCK || (l->clients && !l->sites));
 }

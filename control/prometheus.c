@@ -135,14 +135,25 @@ static void on_series(void *ctx, enum metric m, const char *labels, uint64_t val
 
 /* --- families that are looked up --- */
 
-static void lift_active(const struct control *c, const char *name, struct text *t)
+static void in_force(const struct control *c, const char *name, bool blocks, struct text *t)
 {
 	static struct lift list[LIFTS_MAX];
-	unsigned full = 0, n = lifts_list(c->lifts, c->loop.now, list);
+	unsigned of[LIFT_BLOCK + 1] = {0}, n = lifts_list(c->lifts, c->loop.now, list);
 	for (unsigned i = 0; i < n; i++)
-		full += !list[i].shadow;
-	sample(t, name, "mode=\"full\"", full);
-	sample(t, name, "mode=\"shadow\"", n - full);
+		of[list[i].effect]++;
+	sample(t, name, blocks ? "" : "mode=\"full\"", of[blocks ? LIFT_BLOCK : LIFT_FULL]);
+	if (!blocks)
+		sample(t, name, "mode=\"shadow\"", of[LIFT_SHADOW]);
+}
+
+static void lift_active(const struct control *c, const char *name, struct text *t)
+{
+	in_force(c, name, false, t);
+}
+
+static void block_active(const struct control *c, const char *name, struct text *t)
+{
+	in_force(c, name, true, t);
 }
 
 static void fleet_size(const struct control *c, const char *name, struct text *t)
@@ -285,6 +296,7 @@ static void up_in_flight(const struct control *c, const char *name, struct text 
 
 const struct prometheus_row prometheus_rows[] = {
 	{"weir_lift_active", "gauge", "Lifts in force on this weir.", lift_active},
+	{"weir_blocks_active", "gauge", "Blocks in force on this weir.", block_active},
 	{"weir_fleet_size", "gauge", "Live weirs on the store; 0 while it was never learned.", fleet_size},
 	{"weir_config_info", "gauge", "The config in force, by its hash.", config_info},
 	{"weir_config_generation", "gauge", "Configs taken into force since the start.", config_generation},

@@ -52,9 +52,35 @@ void status_scope(const struct lift *l, struct text *t)
 		text_add(t, "%s%s", i ? ", " : l->clients ? " on " : "everyone on ", l->site[i]);
 }
 
+static void put_scope(const struct lift *l, struct json *j)
+{
+	char net[CIDR_TEXT];
+	json_key(j, "clients");
+	json_arr_open(j);
+	for (unsigned i = 0; i < l->clients; i++) {
+		write_net(net, &l->client[i]);
+		json_str(j, str_of(net));
+	}
+	json_arr_close(j);
+	json_key(j, "sites");
+	json_arr_open(j);
+	for (unsigned i = 0; i < l->sites; i++)
+		json_str(j, str_of(l->site[i]));
+	json_arr_close(j);
+}
+
+void status_scope_json(const struct lift *l, struct json *j)
+{
+	json_key(j, "id");
+	json_str(j, str_of(l->id));
+	json_key(j, "reason");
+	json_str(j, str_of(l->reason));
+	put_scope(l, j);
+}
+
 void status_lift_json(const struct lift *l, usec_t now, struct json *j)
 {
-	char text[UNITS_TEXT], net[CIDR_TEXT];
+	char text[UNITS_TEXT];
 	json_obj_open(j);
 	json_key(j, "id");
 	json_str(j, str_of(l->id));
@@ -68,20 +94,9 @@ void status_lift_json(const struct lift *l, usec_t now, struct json *j)
 	json_str(j, str_of(l->by));
 	json_key(j, "uid");
 	json_u64(j, l->uid);
-	json_key(j, "clients");
-	json_arr_open(j);
-	for (unsigned i = 0; i < l->clients; i++) {
-		write_net(net, &l->client[i]);
-		json_str(j, str_of(net));
-	}
-	json_arr_close(j);
-	json_key(j, "sites");
-	json_arr_open(j);
-	for (unsigned i = 0; i < l->sites; i++)
-		json_str(j, str_of(l->site[i]));
-	json_arr_close(j);
+	put_scope(l, j);
 	json_key(j, "shadow");
-	json_bool(j, l->shadow);
+	json_bool(j, l->effect == LIFT_SHADOW);
 	json_obj_close(j);
 }
 
@@ -91,45 +106,84 @@ static int by_end(const void *a, const void *b)
 	return (x->until > y->until) - (x->until < y->until);
 }
 
-/* In the order in which they end. The list is this module's until the next call. */
-static const struct lift *current_lifts(const struct control *c, unsigned *n)
+/* Lifts, or blocks, in the order in which they end. The list is this module's until the next call. */
+static const struct lift *in_force(const struct control *c, bool blocks, unsigned *n)
 {
 	static struct lift list[LIFTS_MAX];
-	*n = lifts_list(c->lifts, c->loop.now, list);
+	unsigned all = lifts_list(c->lifts, c->loop.now, list);
+	*n = 0;
+	for (unsigned i = 0; i < all; i++)
+		if ((list[i].effect == LIFT_BLOCK) == blocks)
+			list[(*n)++] = list[i];
 	qsort(list, *n, sizeof(list[0]), by_end);
 	return list;
 }
 
-void status_lifts_json(const struct control *c, struct json *j)
+unsigned status_lifts(const struct control *c)
 {
 	unsigned n;
-	const struct lift *l = current_lifts(c, &n);
+	in_force(c, false, &n);
+	return n;
+}
+
+unsigned status_blocks(const struct control *c)
+{
+	unsigned n;
+	in_force(c, true, &n);
+	return n;
+}
+
+static void list_json(const struct control *c, bool blocks, struct json *j)
+{
+	unsigned n;
+	const struct lift *l = in_force(c, blocks, &n);
 	json_arr_open(j);
 	for (unsigned i = 0; i < n; i++)
 		status_lift_json(&l[i], c->loop.now, j);
 	json_arr_close(j);
 }
 
-void status_lifts_text(const struct control *c, struct text *t)
+void status_lifts_json(const struct control *c, struct json *j)
 {
+	list_json(c, false, j);
+}
+
+void status_blocks_json(const struct control *c, struct json *j)
+{
+	list_json(c, true, j);
+}
+
+static void list_text(const struct control *c, bool blocks, struct text *t)
+{
+	static const char *const modes[] = {
+		[LIFT_FULL] = "lifted\t", [LIFT_SHADOW] = "shadow\t", [LIFT_BLOCK] = ""};
 	unsigned n;
 	char left[UNITS_TEXT], until[UNITS_TEXT];
-	const struct lift *l = current_lifts(c, &n);
+	const struct lift *l = in_force(c, blocks, &n);
 	size_t mark = t->n;
 	if (!n) {
-		text_add(t, "No lift is in force: the limits are on.\n");
+		text_add(t, blocks ? "No client is blocked.\n" : "No lift is in force: the limits are on.\n");
 		return;
 	}
-	text_add(t, "ID\tLEFT\tUNTIL\tMODE\tSCOPE\tBY\tREASON\n");
+	text_add(t, "ID\tLEFT\tUNTIL\t%s\tBY\tREASON\n", blocks ? "CLIENTS" : "MODE\tSCOPE");
 	for (unsigned i = 0; i < n; i++) {
 		usec_t now = c->loop.now;
-		text_add(t, "%s\t%s\t%s\t%s\t", l[i].id, units_duration(left, l[i].until - now),
-			 units_time(until, units_wall_at(l[i].until, now)),
-			 l[i].shadow ? "shadow" : "lifted");
+		text_add(t, "%s\t%s\t%s\t%s", l[i].id, units_duration(left, l[i].until - now),
+			 units_time(until, units_wall_at(l[i].until, now)), modes[l[i].effect]);
 		status_scope(&l[i], t);
 		text_add(t, "\t%s (uid %u)\t%s\n", l[i].by, l[i].uid, l[i].reason);
 	}
 	text_align(t, mark);
+}
+
+void status_lifts_text(const struct control *c, struct text *t)
+{
+	list_text(c, false, t);
+}
+
+void status_blocks_text(const struct control *c, struct text *t)
+{
+	list_text(c, true, t);
 }
 
 /* --- upstreams --- */
@@ -327,6 +381,8 @@ void status_json(const struct control *c, struct json *j)
 	json_u64(j, atomic_load(&board()->fleet));
 	json_key(j, "lifts");
 	status_lifts_json(c, j);
+	json_key(j, "blocks");
+	status_blocks_json(c, j);
 	json_key(j, "upstreams");
 	status_upstreams_json(c, j);
 	reload_json(j);
@@ -353,9 +409,8 @@ static void store_text(const struct control *c, struct text *t)
 void status_summary_text(const struct control *c, struct text *t)
 {
 	char up[UNITS_TEXT], rate[UNITS_TEXT];
-	unsigned lifts;
+	unsigned lifts = status_lifts(c), blocks = status_blocks(c);
 	size_t mark = t->n;
-	current_lifts(c, &lifts);
 	text_add(t, "weir\t%s%s\n", WEIR_VERSION, atomic_load(&board()->draining) ? ", draining" : "");
 	text_add(t, "uptime\t%s\n", units_duration(up, (usec_t)status_uptime(c) * USEC_PER_SEC));
 	text_add(t, "config\t%s (generation %u)\n", board()->config_hash, atomic_load(&board()->generation));
@@ -364,6 +419,8 @@ void status_summary_text(const struct control *c, struct text *t)
 	store_text(c, t);
 	text_add(t, lifts ? "limits\tLIFTED: %u lift%s in force\n" : "limits\ton\n", lifts,
 		 lifts == 1 ? "" : "s");
+	if (blocks)
+		text_add(t, "blocked\t%u in force\n", blocks);
 	text_align(t, mark);
 	text_add(t, "\nWorkers\n");
 	mark = t->n;
@@ -373,12 +430,14 @@ void status_summary_text(const struct control *c, struct text *t)
 
 void status_text(const struct control *c, struct text *t)
 {
-	unsigned lifts;
-	current_lifts(c, &lifts);
 	status_summary_text(c, t);
-	if (lifts) {
+	if (status_lifts(c)) {
 		text_add(t, "\nLifts\n");
 		status_lifts_text(c, t);
+	}
+	if (status_blocks(c)) {
+		text_add(t, "\nBlocked\n");
+		status_blocks_text(c, t);
 	}
 	text_add(t, "\nUpstreams\n");
 	status_upstreams_text(c, t);

@@ -50,15 +50,17 @@ static void events_section(struct text *page)
 void status_page_write(const struct control *c, struct text *page)
 {
 	struct text t = {0};
-	struct lift list[LIFTS_MAX];
-	bool lifted = lifts_list(c->lifts, c->loop.now, list) > 0;
 	char now[UNITS_TEXT];
 	text_add(page, "%s", head);
 	text_add(page, "<small>%s</small>\n", units_time(now, clock_wall()));
 	status_summary_text(c, &t);
 	section(page, "Status", NULL, &t);
 	status_lifts_text(c, &t);
-	section(page, "Lifts", lifted ? "lifted" : NULL, &t);
+	section(page, "Lifts", status_lifts(c) ? "lifted" : NULL, &t);
+	if (status_blocks(c)) {
+		status_blocks_text(c, &t);
+		section(page, "Blocked", NULL, &t);
+	}
 	status_upstreams_text(c, &t);
 	section(page, "Upstreams", NULL, &t);
 	clients_top_text(c, BUSIEST, &t);

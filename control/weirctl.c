@@ -16,6 +16,7 @@
 #include "control/admin.h"
 #include "control/command_line.h"
 #include "control/text.h"
+#include "control/token_make.h"
 
 enum { EXIT_DONE, EXIT_REFUSED, EXIT_USAGE };
 
@@ -23,7 +24,7 @@ enum { EXIT_DONE, EXIT_REFUSED, EXIT_USAGE };
 
 struct options {
 	const char *socket, *by;
-	bool json;
+	bool json, socket_named;
 	char **command;
 	int words;
 };
@@ -90,7 +91,7 @@ static bool help_of(char **word, int n)
 	unsigned used;
 	struct text t = {0};
 	const struct command_row *row = command_find(word, (unsigned)n, &used);
-	if (!row || row->flags & COMMAND_UNBUILT)
+	if (!row)
 		return false;
 	text_add(&t, "usage: weirctl ");
 	command_write_help(&t, row);
@@ -162,6 +163,7 @@ static int read_options(int argc, char **argv, struct options *o)
 		if (++i == argc)
 			return usage("a value is missing after", a);
 		*to = argv[i];
+		o->socket_named |= to == &o->socket;
 	}
 	o->command = argv + i;
 	o->words = argc - i;
@@ -315,6 +317,55 @@ static int ask(const struct options *o, int fd, const char *line, size_t n)
 	return status;
 }
 
+/* --- limits token, without a socket --- */
+
+static int sign_token(const struct options *o, const struct command_line *line, const char *key)
+{
+	static struct token_made made;
+	static char json[LIFT_TOKEN_MAX * 2];
+	struct text why = {0}, out = {0};
+	const struct lift_args args = {.line = line, .why = &why};
+	wall_t now = clock_wall();
+	struct json j;
+	if (strlen(key) < LIFT_KEY_SHORTEST) {
+		complain("WEIR_LIFT_KEY: expected a key of %d bytes at least", LIFT_KEY_SHORTEST);
+		return EXIT_REFUSED;
+	}
+	if (!token_make(&args, str_of(key), now, &made)) {
+		complain("%s", why.n ? why.p : "out of memory");
+		text_free(&why);
+		return EXIT_REFUSED;
+	}
+	if (!o->json) {
+		token_made_text(&made, &out);
+		return print(stdout, &out, EXIT_DONE);
+	}
+	json_init(&j, json, sizeof(json));
+	token_made_json(&made, now, &j);
+	printf("%.*s\n", (int)json_finish(&j), json);
+	return EXIT_DONE;
+}
+
+/* `limits token` with a key in the environment and no socket named; else false, and weir is asked. */
+static bool signs_itself(const struct options *o, const char *line, size_t n, int *status)
+{
+	static char copy[ADMIN_LINE + 1];
+	const char *key = getenv("WEIR_LIFT_KEY");
+	struct words words;
+	struct command_line command;
+	struct text error = {0};
+	if (!key || !*key || o->socket_named)
+		return false;
+	memcpy(copy, line, n);
+	copy[n] = 0;
+	bool mine = !words_split(copy, &words) && command_parse(&words, &command, &error) == COMMAND_FINE &&
+		    command.row->id == COMMAND_ID_limits_token;
+	text_free(&error);
+	if (mine)
+		*status = sign_token(o, &command, key);
+	return mine;
+}
+
 static bool wants_json(const struct options *o)
 {
 	for (int i = 0; i < o->words; i++)
@@ -339,6 +390,8 @@ int main(int argc, char **argv)
 	size_t n = write_line(&o, line);
 	if (!n)
 		return EXIT_USAGE;
+	if (signs_itself(&o, line, n, &status))
+		return status;
 	line[n++] = '\n';
 	int fd = connect_to(o.socket);
 	if (fd < 0)

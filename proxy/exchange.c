@@ -317,6 +317,12 @@ static enum step forbid(struct exchange *x, enum refusal why)
 static enum step stage_authorize(struct exchange *x)
 {
 	struct decision d;
+	if (x->who.nets && lifts_block(x->worker->lifts, x->worker->loop.now, x->who.addr.b, x->lift_id)) {
+		x->verdict = VERDICT_FORBIDDEN;
+		site_count_refusal(x->stats, REFUSAL_BLOCK);
+		reply(x, 403, "your address is blocked for a time");
+		return STEP_DONE;
+	}
 	decide(x->worker->conf, x->site, x->who.nets, h1_text(x->base, x->req.path), &d);
 	switch (d.kind) {
 	case DECISION_PASS:
@@ -350,7 +356,9 @@ static enum step stage_authorize(struct exchange *x)
 static enum lift_effect lifted(struct exchange *x)
 {
 	const struct worker *w = x->worker;
-	return lifts_match(w->lifts, w->loop.now, x->who.addr.b, x->site->name, x->lift_id);
+	if (x->lift == LIFT_NONE) /* no token has freed it */
+		x->lift = lifts_match(w->lifts, w->loop.now, x->who.addr.b, x->site->name, x->lift_id);
+	return x->lift;
 }
 
 static void refuse(struct exchange *x, const char *why)
@@ -415,6 +423,30 @@ static void shadow_asks(struct exchange *x)
 		x->ticket.ask[i].policy = &x->worker->shadow[x->ticket.ask[i].policy->id];
 }
 
+/* What a token frees is freed as by a lift of its id. */
+static enum step stage_token(struct exchange *x)
+{
+	struct worker *w = x->worker;
+	if (!h1_find(&x->req, FIELD_X_WEIR_LIFT))
+		return STEP_NEXT;
+	worker_time(w);
+	const struct token_case request = {
+		.conf = w->conf,
+		.lifts = w->lifts,
+		.addr = x->who.nets ? x->who.addr.b : NULL,
+		.site = x->site->name,
+		.now = w->loop.now,
+		.wall = w->loop.now + w->time.offset,
+	};
+	char id[LIFT_ID];
+	x->token = tokens_judge(w->tokens, &request, exchange_field(x, FIELD_X_WEIR_LIFT), id);
+	if (x->token == TOKEN_GOOD) {
+		x->lift = LIFT_FULL;
+		memcpy(x->lift_id, id, LIFT_ID);
+	}
+	return STEP_NEXT;
+}
+
 static enum step stage_admit(struct exchange *x)
 {
 	struct ticket *t = &x->ticket;
@@ -422,8 +454,7 @@ static enum step stage_admit(struct exchange *x)
 		return judge(x);
 	if (!t->asks)
 		return STEP_NEXT;
-	x->lift = lifted(x);
-	if (x->lift == LIFT_FULL) {
+	if (lifted(x) == LIFT_FULL) {
 		x->verdict = VERDICT_LIFTED;
 		return STEP_NEXT;
 	}
@@ -472,9 +503,9 @@ static const struct stage {
 	enum step (*run)(struct exchange *);
 } stages[] = {
 	{"identify", stage_identify},	{"answer", stage_answer},   {"route", stage_route},
-	{"authorize", stage_authorize}, {"hold", stage_hold},	    {"admit", stage_admit},
-	{"upgrade", stage_upgrade},	{"measure", stage_measure}, {"connect", stage_connect},
-	{"forward", stage_forward},
+	{"authorize", stage_authorize}, {"token", stage_token},	    {"hold", stage_hold},
+	{"admit", stage_admit},		{"upgrade", stage_upgrade}, {"measure", stage_measure},
+	{"connect", stage_connect},	{"forward", stage_forward},
 };
 #define STAGES (sizeof(stages) / sizeof(stages[0]))
 

@@ -4,8 +4,8 @@
  * NEXT, WAIT (something will call exchange_run again) or DONE (a response of our own is on its way, or the
  * exchange is over).
  *
- *   read head -> identify -> answer (health, CONNECT, OPTIONS *) -> route -> authorize -> hold -> admit ->
- * connect -> forward -> log
+ *   read head -> identify -> answer (health, CONNECT, OPTIONS *) -> route -> authorize -> token -> hold ->
+ * admit -> connect -> forward -> log
  *
  * It belongs to its client. What it waits for elsewhere (a ticket, an upstream's connection) is cancelled by
  * exchange_cancel, after which nothing calls it any more. Its memory is used again after exchange_end.
@@ -18,6 +18,7 @@
 #include "proxy/client.h"
 #include "proxy/h1_head.h"
 #include "proxy/site.h"
+#include "proxy/token.h"
 #include "ratelimit/limiter.h"
 
 #define REQUEST_ID 36 /* hex digits and dashes, as a UUID (RFC 9562, version 4) */
@@ -52,6 +53,7 @@ struct exchange {
 	struct site_state *stats;     /* of the site, or of "no site" */
 	enum verdict_word verdict;
 	enum lift_effect lift;
+	enum token_worth token;
 	uint32_t held; /* its place among its client's requests in flight; 0: none */
 	bool ticket_sent;
 	bool asked; /* the ticket holds a verdict that the client is told of */
@@ -95,7 +97,7 @@ struct exchange {
 	struct client_ip who;
 	struct ticket ticket;
 	char id[REQUEST_ID];
-	char lift_id[LIFT_ID];
+	char lift_id[LIFT_ID]; /* of the lift or token that frees it, or the block that holds it */
 	char host_text[HOST_MAX + 1];
 	char user[64]; /* what the origin's user header said */
 	struct h1_field *resp_field;

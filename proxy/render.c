@@ -281,6 +281,11 @@ static usec_t longest_wait(const struct ticket *t)
 
 char *render_limits(struct exchange *x, char *p, bool refused)
 {
+	if (x->token > TOKEN_GOOD) {
+		p = LIT(p, "X-Weir-Lift: ");
+		p = fmt_str(p, str_of(token_worth_word(x->token)));
+		p = LIT(p, "\r\n");
+	}
 	if (!x->asked)
 		return p;
 	if (refused) {

@@ -8,8 +8,8 @@ static const char *const verdict_words[VERDICT_WORDS] = {
 	"none",	  "ok",	       "limited", "shadow",   "exempt",
 	"lifted", "forbidden", "crowded", "unrouted", "malformed",
 };
-static const char *const refusal_words[REFUSAL_WORDS] = {"deny", "site_allow", "path_allow", "unnamed",
-							 "in_flight"};
+static const char *const refusal_words[REFUSAL_WORDS] = {"block",      "deny",	  "site_allow",
+							 "path_allow", "unnamed", "in_flight"};
 
 const char *verdict_word(enum verdict_word v)
 {

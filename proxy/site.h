@@ -27,7 +27,15 @@ enum verdict_word {
 };
 const char *verdict_word(enum verdict_word);
 
-enum refusal { REFUSAL_DENY, REFUSAL_SITE, REFUSAL_PATH, REFUSAL_NOBODY, REFUSAL_IN_FLIGHT, REFUSAL_WORDS };
+enum refusal {
+	REFUSAL_BLOCK,
+	REFUSAL_DENY,
+	REFUSAL_SITE,
+	REFUSAL_PATH,
+	REFUSAL_NOBODY,
+	REFUSAL_IN_FLIGHT,
+	REFUSAL_WORDS
+};
 const char *refusal_word(enum refusal);
 
 #define SITE_CODES 500 /* 100 .. 599 */

@@ -23,6 +23,7 @@
 #include "proxy/client.h"
 #include "proxy/exchange.h"
 #include "proxy/listener.h"
+#include "proxy/token.h"
 #include "ratelimit/table.h"
 
 #define LINGER_US (5 * USEC_PER_SEC)
@@ -424,7 +425,8 @@ static bool open_limiter(struct worker *w, struct shm *shm)
 	w->limiter = limiter_new(&setup);
 	free(policy);
 	w->lifts = shm_section(shm, SHM_LIFTS, NULL);
-	return w->limiter != NULL;
+	w->tokens = tokens_new();
+	return w->limiter && w->tokens;
 }
 
 /* As many connections as descriptors allow: the master has raised the limit as far as it may. */
@@ -462,6 +464,7 @@ static void tear_down(struct worker *w)
 	for (unsigned i = 0; i < c->upstreams; i++)
 		upstream_close(&w->upstream[i]);
 	limiter_free(w->limiter);
+	tokens_free(w->tokens);
 	table_detach(w->table);
 	for (unsigned i = 0; i <= c->sites; i++)
 		site_close(&w->site[i]);

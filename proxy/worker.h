@@ -34,6 +34,7 @@ enum worker_state { WORKER_STARTING, WORKER_SERVING, WORKER_QUIESCING, WORKER_GR
 
 struct listeners;
 struct access_log;
+struct tokens;
 
 #define DATE_LENGTH 29 /* Sun, 06 Nov 1994 08:49:37 GMT */
 
@@ -69,6 +70,7 @@ struct worker {
 	struct upstream_clock clock;
 	struct site_state *site; /* by conf_site.id; the one after the last stands for "no site" */
 	struct policy *shadow;	 /* the conf's policies as shadows of themselves, for lifts in shadow */
+	struct tokens *tokens;
 	struct access_log *log;
 
 	struct listeners *listeners; /* all that it accepts from */

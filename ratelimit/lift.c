@@ -21,17 +21,28 @@ struct ended {
 };
 
 struct lifts {
-	_Atomic int64_t latest; /* the last end of any lift; 0: none */
+	_Atomic int64_t latest, latest_block; /* the last end of any lift, of any block; 0: none */
 	_Atomic uint64_t version;
 	struct list_copy copy[2];
-	struct ended ended[LIFTS_ENDED_MAX]; /* control's own */
+	struct ended ended[LIFTS_ENDED_MAX];
 };
 
 #define READ_TRIES 64
 
+const char *lift_effect_name(enum lift_effect e)
+{
+	static const char *const names[] = {"none", "full", "shadow", "block"};
+	return names[e];
+}
+
 size_t lifts_bytes(void)
 {
 	return sizeof(struct lifts);
+}
+
+static bool is_block(const struct lift *l)
+{
+	return l->effect == LIFT_BLOCK;
 }
 
 static struct list_copy *begin_write(struct lifts *ls)
@@ -46,12 +57,15 @@ static struct list_copy *begin_write(struct lifts *ls)
 
 static void end_write(struct lifts *ls, const struct list_copy *c)
 {
-	usec_t latest = 0;
-	for (unsigned i = 0; i < c->count; i++)
-		if (c->lift[i].until > latest)
-			latest = c->lift[i].until;
+	usec_t latest = 0, latest_block = 0;
+	for (unsigned i = 0; i < c->count; i++) {
+		usec_t *of = is_block(&c->lift[i]) ? &latest_block : &latest;
+		if (c->lift[i].until > *of)
+			*of = c->lift[i].until;
+	}
 	atomic_fetch_add_explicit(&ls->version, 1, memory_order_seq_cst);
 	atomic_store_explicit(&ls->latest, latest, memory_order_release);
+	atomic_store_explicit(&ls->latest_block, latest_block, memory_order_release);
 	/* The next write goes where readers of this version's elder may still be: it must not start before.
 	 */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -65,23 +79,32 @@ static int find(const struct list_copy *c, const char *id)
 	return -1;
 }
 
-/* The place of one that is over, or behind the last. */
-static int find_room(const struct list_copy *c, usec_t now)
+static bool has_room(const struct list_copy *c, const struct lift *l, usec_t now)
+{
+	unsigned alike = 0;
+	for (unsigned i = 0; i < c->count; i++)
+		alike += c->lift[i].until > now && is_block(&c->lift[i]) == is_block(l);
+	return alike < (is_block(l) ? LIFTS_BLOCKING : LIFTS_FREEING);
+}
+
+/* The place of one that is over, or behind the last; there is one where has_room. */
+static int find_place(const struct list_copy *c, usec_t now)
 {
 	for (unsigned i = 0; i < c->count; i++)
 		if (c->lift[i].until <= now)
 			return (int)i;
-	return c->count < LIFTS_MAX ? (int)c->count : -1;
+	return (int)c->count;
 }
 
 bool lifts_put(struct lifts *ls, const struct lift *l)
 {
 	struct list_copy *c = begin_write(ls);
+	usec_t now = clock_mono();
 	int at = find(c, l->id);
-	if (at < 0)
-		at = find_room(c, clock_mono());
-	if (at < 0)
+	if (at < 0 && !has_room(c, l, now))
 		return false;
+	if (at < 0)
+		at = find_place(c, now);
 	c->lift[at] = *l;
 	if ((unsigned)at == c->count)
 		c->count++;
@@ -174,15 +197,29 @@ static enum lift_effect match_once(const struct list_copy *c, usec_t now, const 
 	unsigned count = at_most(c->count, LIFTS_MAX);
 	for (unsigned i = 0; i < count; i++) {
 		const struct lift *l = &c->lift[i];
-		if (l->until <= now || (l->shadow && found == LIFT_SHADOW) || !lift_covers(l, addr, site))
+		if (l->until <= now || is_block(l) || l->effect == found || !lift_covers(l, addr, site))
 			continue;
 		memcpy(id, l->id, LIFT_ID);
 		id[LIFT_ID - 1] = 0;
-		if (!l->shadow)
+		if (l->effect == LIFT_FULL)
 			return LIFT_FULL;
 		found = LIFT_SHADOW;
 	}
 	return found;
+}
+
+static bool block_once(const struct list_copy *c, usec_t now, const uint8_t addr[16], char *id)
+{
+	unsigned count = at_most(c->count, LIFTS_MAX);
+	for (unsigned i = 0; i < count; i++) {
+		const struct lift *l = &c->lift[i];
+		if (!is_block(l) || l->until <= now || !client_in(l, addr))
+			continue;
+		memcpy(id, l->id, LIFT_ID);
+		id[LIFT_ID - 1] = 0;
+		return true;
+	}
+	return false;
 }
 
 enum lift_effect lifts_match(const struct lifts *ls, usec_t now, const uint8_t addr[16], struct str site,
@@ -197,6 +234,19 @@ enum lift_effect lifts_match(const struct lifts *ls, usec_t now, const uint8_t a
 			return e;
 	}
 	return LIFT_NONE;
+}
+
+bool lifts_block(const struct lifts *ls, usec_t now, const uint8_t addr[16], char *id)
+{
+	if (atomic_load_explicit(&ls->latest_block, memory_order_acquire) <= now)
+		return false;
+	for (int i = 0; i < READ_TRIES; i++) {
+		uint64_t v = atomic_load_explicit(&ls->version, memory_order_acquire);
+		bool blocked = block_once(&ls->copy[v & 1], now, addr, id);
+		if (unchanged(ls, v))
+			return blocked;
+	}
+	return false;
 }
 
 void lifts_bury(struct lifts *ls, const char *id, usec_t until, usec_t now)
@@ -230,10 +280,14 @@ unsigned lifts_buried(const struct lifts *ls, usec_t now, struct lift_ended *out
 	return n;
 }
 
+/* A row that control writes anew meanwhile has another end afterwards. */
 bool lifts_is_buried(const struct lifts *ls, const char *id, usec_t now)
 {
-	for (unsigned i = 0; i < LIFTS_ENDED_MAX; i++)
-		if (ls->ended[i].until > now && strncmp(ls->ended[i].id, id, LIFT_ID) == 0)
+	for (unsigned i = 0; i < LIFTS_ENDED_MAX; i++) {
+		const struct ended *e = &ls->ended[i];
+		usec_t until = e->until;
+		if (until > now && strncmp(e->id, id, LIFT_ID) == 0 && e->until >= until)
 			return true;
+	}
 	return false;
 }

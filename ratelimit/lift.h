@@ -4,9 +4,10 @@
  * read by every worker on every request, without a lock (a sequence number tells a reader that it read while
  * control wrote).
  *
- * A lift frees the requests in its scope from the limits until its end, which comes by itself. With `shadow`
+ * A lift frees the requests in its scope from the limits until its end, which comes by itself. In shadow
  * they are still counted, and it is told who would have been refused. A lift never opens what `allow` or
- * `deny` close.
+ * `deny` close. A block is a lift's opposite and otherwise alike: until its end the clients in its scope get
+ * 403 on every site.
  */
 #ifndef WEIR_RATELIMIT_LIFT_H
 #define WEIR_RATELIMIT_LIFT_H
@@ -18,7 +19,9 @@
 #include "base/clock.h"
 #include "base/str.h"
 
-#define LIFTS_MAX 64
+#define LIFTS_MAX (LIFTS_FREEING + LIFTS_BLOCKING)
+#define LIFTS_FREEING 64   /* lifts, in shadow or not, at a time */
+#define LIFTS_BLOCKING 192 /* blocks at a time */
 #define LIFT_CLIENTS 16
 #define LIFT_SITES 16
 #define LIFT_ID 9 /* 8 hex digits and the NUL */
@@ -31,11 +34,13 @@ struct lift_net {
 	uint8_t bits;
 };
 
+enum lift_effect { LIFT_NONE, LIFT_FULL, LIFT_SHADOW, LIFT_BLOCK };
+
 struct lift {
 	char id[LIFT_ID];
-	bool shadow;
-	usec_t until;	  /* CLOCK_MONOTONIC of this machine */
-	unsigned clients; /* 0: every client */
+	enum lift_effect effect; /* never LIFT_NONE */
+	usec_t until;		 /* CLOCK_MONOTONIC of this machine */
+	unsigned clients;	 /* 0: every client */
 	struct lift_net client[LIFT_CLIENTS];
 	unsigned sites;			  /* 0: every site */
 	char site[LIFT_SITES][LIFT_SITE]; /* site names: a site's first host */
@@ -44,30 +49,35 @@ struct lift {
 	uint32_t uid;
 };
 
+const char *lift_effect_name(enum lift_effect); /* "none", "full", "shadow", "block" */
+
 struct lifts; /* the section */
 size_t lifts_bytes(void);
 
-/* Control: adds or replaces by id. False: LIFTS_MAX are in force. */
+/* Control: adds or replaces by id. False: as many of its kind as there may be are in force. */
 bool lifts_put(struct lifts *, const struct lift *);
 bool lifts_remove(struct lifts *, const char *id);
 /* Copies those whose end is after now; out has room for LIFTS_MAX. Returns how many. Any process. */
 unsigned lifts_list(const struct lifts *, usec_t now, struct lift *out);
 
-enum lift_effect { LIFT_NONE, LIFT_FULL, LIFT_SHADOW };
 /*
- * What holds for a request of this client (its real address) to this site: a full lift beats a shadow one.
- * *id is filled in (LIFT_ID bytes) unless LIFT_NONE. With no lift in force it costs one load and a compare.
+ * What frees a request of this client (its real address) to this site: a full lift beats a shadow one; blocks
+ * are passed over. *id is filled in (LIFT_ID bytes) unless LIFT_NONE. With no lift in force it costs one load
+ * and a compare.
  */
 enum lift_effect lifts_match(const struct lifts *, usec_t now, const uint8_t addr[16], struct str site,
 			     char *id);
+
+/* Whether a block holds for this client; *id and the cost as above. */
+bool lifts_block(const struct lifts *, usec_t now, const uint8_t addr[16], char *id);
 
 /* Is this client at this site in the lift's scope? */
 bool lift_covers(const struct lift *, const uint8_t addr[16], struct str site);
 
 /*
- * Tombstones: the ids of lifts that were ended before their time, remembered until that time, so that no weir
- * which did not hear of it puts the lift back. Control's own. When all are taken the one that is over soonest
- * goes.
+ * Tombstones: the ids of lifts that were ended before their time, and of tokens that were revoked, remembered
+ * until that time, so that no weir which did not hear of it puts the lift back. Written by control alone;
+ * lifts_is_buried is for every process. When all are taken the one that is over soonest goes.
  */
 #define LIFTS_ENDED_MAX 256
 struct lift_ended {

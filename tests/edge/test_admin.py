@@ -17,8 +17,8 @@ from weirlib.util import remove_dir
 
 CLIENT = "203.0.113.1"
 COMMANDS = ["status", "fleet", "events", "limits status", "limits lift", "limits restore", "clients top", "clients show",
-            "clients forgive", "explain", "upstreams", "stats", "config show", "reload", "drain"]
-UNBUILT = ["limits token", "clients block", "clients unblock", "clients blocked"]
+            "clients forgive", "explain", "upstreams", "stats", "config show", "reload", "drain", "limits token",
+            "clients block", "clients unblock", "clients blocked"]
 
 
 def config(origin, **more):
@@ -268,13 +268,6 @@ def test_refusals_exit_1_or_2_and_say_why(weir, args):
     assert run.returncode in (1, 2), run
     wrong = {"clients": args[-1], "limits": "none", "explain": "nowhere"}[args[0]]
     assert wrong in run.stderr + run.stdout
-
-
-@pytest.mark.parametrize("command", UNBUILT)
-def test_what_is_not_built_is_refused_by_name(weir, command):
-    run = weir.run_ctl(*command.split())
-    assert run.returncode in (1, 2)
-    assert command in run.stderr + run.stdout and "not" in run.stderr + run.stdout
 
 
 def test_errors_in_json(weir):

@@ -140,6 +140,11 @@ BAD = {
     "variable without an end": (also("user: \"${HOME\" #!"), "HOME|\\$\\{"),
     "health path without a slash": (also("health: {path: healthz} #!"), "healthz"),
     "refusals without a time": (also("log: {refusals: 10} #!"), "10"),
+    "lift_key that is short": (limit("lift_key: fifteen-bytes-x #!"), "lift_key.*too short.*16 bytes"),
+    "lift_key of spaces and letters beyond ASCII": (limit("lift_key: \"schl\u00fcssel, der lang ist\" #!"), "other bytes"),
+    "lift_key list with a short one": (limit("lift_key: [\"0123456789abcdef\", short] #!"), "lift_key.*too short"),
+    "lift_key as a mapping": (limit("lift_key: {a: b} #!"), "lift_key"),
+    "max_block without a unit": (limit("max_block: 10 #!"), "max_block.*duration"),
     "admin http for all without allow": (also("admin: {http: \"0.0.0.0:9145\"} #!"), "allow|0.0.0.0"),
 }
 
@@ -150,7 +155,6 @@ UNBUILT = {
     "health": (upstream("servers: [\"127.0.0.1:9000\"]", "health: {path: /h, interval: 10s} #!"), "health"),
     "rediss": (redis("url: rediss://127.0.0.1:6379/0 #!"), "rediss"),
     "cluster": (redis("url: redis://127.0.0.1:6379/0", "cluster: on #!"), "cluster"),
-    "lift_key": (limit("lift_key: secret #!"), "lift_key"),
 }
 
 

@@ -128,11 +128,10 @@ static void every_command_is_whole(void **state)
 	(void)state;
 	for (unsigned i = 0; i < COMMAND_IDS; i++) {
 		const struct command_row *r = &command_rows[i];
-		bool built = !(r->flags & COMMAND_UNBUILT);
 		assert_int_equal(r->id, i);
 		assert_true(strlen(r->words) > 0);
-		assert_int_equal(strlen(r->help) > 0, built);
-		assert_int_equal(commands_handler(r->id) != NULL, built);
+		assert_true(strlen(r->help) > 0);
+		assert_non_null(commands_handler(r->id));
 		for (unsigned k = 0; k < i; k++)
 			assert_string_not_equal(command_rows[k].words, r->words);
 		bool repeats = false;
@@ -187,7 +186,7 @@ static void every_command_parses(void **state)
 					      command_arg_is_option(a) ? a->name : "x", a->value ? " v" : "");
 		assert_null(words_split(line, &w));
 		enum command_verdict v = command_parse(&w, &c, &error);
-		assert_int_equal(v, r->flags & COMMAND_UNBUILT ? COMMAND_REFUSED : COMMAND_FINE);
+		assert_int_equal(v, COMMAND_FINE);
 		assert_ptr_equal(c.row, r);
 		assert_int_equal(error.n > 0, v != COMMAND_FINE);
 		text_free(&error);
@@ -269,8 +268,10 @@ static void wrong_commands_say_what_was_meant(void **state)
 		{"limits lift --for 5m --everyone", "--reason", COMMAND_REFUSED},
 		{"clients show", "IP", COMMAND_USAGE},
 		{"explain GET http://x/", "--from", COMMAND_USAGE},
-		{"limits token --for 2h", "limits token: not built", COMMAND_REFUSED},
-		{"clients block 10.0.0.0/8", "clients block: not built", COMMAND_REFUSED},
+		{"limits token --for 2h", "--reason", COMMAND_REFUSED},
+		{"clients block 10.0.0.0/8 --reason x", "--for", COMMAND_REFUSED},
+		{"clients block --for 1h --reason x", "CIDR", COMMAND_USAGE},
+		{"clients blokc 10.0.0.1", "`clients block`", COMMAND_USAGE},
 	};
 	struct command_line c;
 	struct text e = {0};
@@ -288,7 +289,7 @@ static void wrong_commands_say_what_was_meant(void **state)
 
 static struct lift sample_lift(void)
 {
-	struct lift l = {.id = "7f3a9c01", .uid = 1000, .shadow = true, .until = 0};
+	struct lift l = {.id = "7f3a9c01", .uid = 1000, .effect = LIFT_SHADOW, .until = 0};
 	struct cidr c;
 	const char *why;
 	snprintf(l.reason, sizeof(l.reason), "it's a \"test\" \\ k=v client=0.0.0.0/0");
@@ -320,19 +321,19 @@ static void odd_lifts_are_not_believed(void **state)
 	static const char *const wrong[] = {
 		"",
 		"1",
-		"2 shadow=0 reason=x",
-		"1 shadow=0",
-		"1 reason=",
-		"1 reason=x shadow=2",
-		"1 reason=x uid=-1",
-		"1 reason=x uid=4294967296",
-		"1 reason=x client=10.0.0.0/40",
-		"1 reason=x client=",
-		"1 reason=x site=",
-		"1 reason=x color=red", /* it might narrow the scope */
-		"1 reason='x",
-		"1 reason=x\nshadow=0",
-		"1 reason=\"\x1b[2J\"",
+		"2 effect=full reason=x",
+		"1 effect=full",
+		"1 effect=full reason=",
+		"1 reason=x effect=2",
+		"1 effect=full reason=x uid=-1",
+		"1 effect=full reason=x uid=4294967296",
+		"1 effect=full reason=x client=10.0.0.0/40",
+		"1 effect=full reason=x client=",
+		"1 effect=full reason=x site=",
+		"1 effect=full reason=x color=red", /* it might narrow the scope */
+		"1 effect=full reason='x",
+		"1 effect=full reason=x\neffect=full",
+		"1 effect=full reason=\"\x1b[2J\"",
 	};
 	struct lift l;
 	struct text t = {0};
@@ -340,15 +341,20 @@ static void odd_lifts_are_not_believed(void **state)
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 		if (lift_words_read(str_of(wrong[i]), &l))
 			fail_msg("believed: %s", wrong[i]);
-	assert_false(lift_words_read((struct str){"1 reason=x\0 site=a", 18}, &l));
-	text_add(&t, "1 reason=x");
+	assert_false(lift_words_read((struct str){"1 effect=full reason=x\0 site=a", 30}, &l));
+	text_add(&t, "1 effect=full reason=x");
 	for (unsigned i = 0; i <= LIFT_CLIENTS; i++)
 		text_add(&t, " client=10.0.0.0/8");
 	assert_false(lift_words_read((struct str){t.p, t.n}, &l));
 	t.n = 0;
-	text_add(&t, "1 reason=%0*d", LIFT_REASON, 0);
+	text_add(&t, "1 effect=full reason=%0*d", LIFT_REASON, 0);
 	assert_false(lift_words_read((struct str){t.p, t.n}, &l));
-	assert_true(lift_words_read(STR("1 reason=x"), &l));
+	assert_false(lift_words_read(STR("1 reason=x"), &l));
+	assert_true(lift_words_read(STR("1 effect=full reason=x"), &l));
+	assert_false(lift_words_read(STR("1 effect=none reason=x"), &l));
+	assert_false(lift_words_read(STR("1 effect=block reason=x"), &l)); /* of everyone */
+	assert_false(lift_words_read(STR("1 effect=block reason=x client=10.0.0.0/8 site=a"), &l));
+	assert_true(lift_words_read(STR("1 effect=block reason=x client=10.0.0.0/8"), &l));
 	text_free(&t);
 	assert_true(lift_id_valid(STR("0123abcf")));
 	assert_false(lift_id_valid(STR("0123abcF")) || lift_id_valid(STR("0123abc")) ||
@@ -360,7 +366,8 @@ static void the_question_fits_when_all_is_full(void **state)
 	static struct lift lift[LIFTS_MAX];
 	static struct lift_ended end[LIFTS_ENDED_MAX];
 	static struct sync_forgiven forgive[SYNC_FORGIVEN];
-	static struct fleet_member self = {.id = "00000001", .host = "a host's name", .lifts = LIFTS_MAX};
+	static struct fleet_member self = {
+		.id = "00000001", .host = "a host's name", .lifts = LIFTS_MAX, .ends = FLEET_ENDS};
 	static struct sync_args args;
 	(void)state;
 	for (unsigned i = 0; i < LIFTS_MAX; i++)
@@ -440,9 +447,10 @@ static void answers_are_read_and_odd_rows_passed_over(void **state)
 {
 	struct redis_reply gone[] = {S("00000002"), N(100),	   S("1"), S("../../x"), N(100),
 				     S("1"),	    S("00000003"), N(-1),  S("1")};
-	struct redis_reply lifts[] = {S("7f3a9c01"),   N(1500),		S("1 reason=x"), S("00000004"),
-				      N(1500),	       S("9 reason=x"), S("00000004"),	 N(INT64_MAX),
-				      S("1 reason=x"), S("00000004")};
+	struct redis_reply lifts[] = {S("7f3a9c01"), N(1500),	   S("1 effect=full reason=x"),
+				      S("00000004"), N(1500),	   S("9 reason=x"),
+				      S("00000004"), N(INT64_MAX), S("1 effect=full reason=x"),
+				      S("00000004")};
 	struct redis_reply forgiven[] = {S("00000006"), N(1), S("203.0.113.9"),
 					 S("00000006"), N(1), S("not an ip")};
 	struct redis_reply members[] = {

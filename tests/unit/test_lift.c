@@ -42,7 +42,7 @@ static int teardown(void **state)
 
 static struct lift make(unsigned id, usec_t until)
 {
-	struct lift l = {.until = until, .reason = "test"};
+	struct lift l = {.until = until, .effect = LIFT_FULL, .reason = "test"};
 	snprintf(l.id, sizeof(l.id), "%08x", id);
 	return l;
 }
@@ -147,7 +147,7 @@ static void a_full_lift_beats_a_shadow(void **state)
 {
 	char id[LIFT_ID];
 	struct lift shadow = make(1, now + HOUR), full = make(2, now + HOUR / 2);
-	shadow.shadow = true;
+	shadow.effect = LIFT_SHADOW;
 	assert_true(lifts_put(*state, &shadow));
 	assert_int_equal(match(*state, now, "10.0.0.1", "a", id), LIFT_SHADOW);
 	assert_string_equal(id, "00000001");
@@ -175,22 +175,74 @@ static void an_id_is_replaced_in_its_place(void **state)
 static void only_so_many_fit_and_those_over_make_room(void **state)
 {
 	struct lift out[LIFTS_MAX], l;
-	for (unsigned i = 0; i < LIFTS_MAX; i++) {
+	for (unsigned i = 0; i < LIFTS_FREEING; i++) {
 		l = make(i, i == 5 ? now - 1 : now + HOUR);
 		assert_true(lifts_put(*state, &l));
 	}
-	assert_int_equal(lifts_list(*state, now, out), LIFTS_MAX - 1);
+	assert_int_equal(lifts_list(*state, now, out), LIFTS_FREEING - 1);
 	l = make(1000, now + HOUR);
 	assert_true(lifts_put(*state, &l));
 	l = make(1001, now + HOUR);
 	assert_false(lifts_put(*state, &l));
-	assert_int_equal(lifts_list(*state, now, out), LIFTS_MAX);
+	assert_int_equal(lifts_list(*state, now, out), LIFTS_FREEING);
 	assert_true(lifts_remove(*state, "00000000"));
 	assert_false(lifts_remove(*state, "00000000"));
 	assert_true(lifts_put(*state, &l));
 	l = make(3, now + 2 * HOUR); /* there already: no room is needed */
 	assert_true(lifts_put(*state, &l));
 	assert_int_equal(lifts_list(*state, now + HOUR, out), 1);
+}
+
+static struct lift make_block(unsigned id, usec_t until, const char *cidr)
+{
+	struct lift l = make(id, until);
+	l.effect = LIFT_BLOCK;
+	add_client(&l, cidr);
+	return l;
+}
+
+static bool is_blocked(const struct lifts *ls, usec_t at, const char *ip, char id[LIFT_ID])
+{
+	struct addr a;
+	assert_true(addr_parse(str_of(ip), &a));
+	return lifts_block(ls, at, a.b, id);
+}
+
+static void a_block_holds_its_clients_and_frees_nobody(void **state)
+{
+	char id[LIFT_ID] = "kept";
+	struct lift l = make_block(1, now + HOUR, "10.0.0.0/8");
+	assert_false(is_blocked(*state, now, "10.1.2.3", id));
+	assert_true(lifts_put(*state, &l));
+	assert_false(is_blocked(*state, now, "11.1.2.3", id));
+	assert_string_equal(id, "kept");
+	assert_true(is_blocked(*state, now, "10.1.2.3", id));
+	assert_string_equal(id, "00000001");
+	assert_int_equal(match(*state, now, "10.1.2.3", "a", id), LIFT_NONE);
+	assert_false(is_blocked(*state, now + HOUR, "10.1.2.3", id));
+	l = make(2, now + HOUR); /* a lift does not open what a block closes, and is not hidden by it */
+	assert_true(lifts_put(*state, &l));
+	assert_true(is_blocked(*state, now, "10.1.2.3", id));
+	assert_int_equal(match(*state, now, "10.1.2.3", "a", id), LIFT_FULL);
+	assert_true(lifts_remove(*state, "00000001"));
+	assert_false(is_blocked(*state, now, "10.1.2.3", id));
+}
+
+static void blocks_leave_room_for_lifts(void **state)
+{
+	struct lift l;
+	for (unsigned i = 0; i < LIFTS_BLOCKING; i++) {
+		l = make_block(i, now + HOUR, "192.0.2.1");
+		assert_true(lifts_put(*state, &l));
+	}
+	l = make_block(1000, now + HOUR, "192.0.2.1");
+	assert_false(lifts_put(*state, &l));
+	for (unsigned i = 0; i < LIFTS_FREEING; i++) {
+		l = make(2000 + i, now + HOUR);
+		assert_true(lifts_put(*state, &l));
+	}
+	l = make(3000, now + HOUR);
+	assert_false(lifts_put(*state, &l));
 }
 
 static void tombstones_last_until_the_end(void **state)
@@ -314,6 +366,8 @@ int main(void)
 		CASE(a_full_lift_beats_a_shadow),
 		CASE(an_id_is_replaced_in_its_place),
 		CASE(only_so_many_fit_and_those_over_make_room),
+		CASE(a_block_holds_its_clients_and_frees_nobody),
+		CASE(blocks_leave_room_for_lifts),
 		CASE(tombstones_last_until_the_end),
 		CASE(when_all_are_taken_the_soonest_goes),
 		CASE(readers_see_whole_lists),

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/* clients block | unblock | blocked */
+#include "control/cmd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/events.h"
+#include "control/fleet.h"
+#include "control/lift_args.h"
+#include "control/request.h"
+#include "control/status.h"
+#include "control/units.h"
+
+#define WIDEST_V4 8 /* bits; who blocks more than that has mistyped */
+#define WIDEST_V6 19
+
+void cmd_clients_blocked(struct request *r)
+{
+	if (!r->line.json) {
+		status_blocks_text(r->control, &r->out);
+		request_ok(r);
+		return;
+	}
+	struct json *j = request_json();
+	json_obj_open(j);
+	json_key(j, "blocks");
+	status_blocks_json(r->control, j);
+	json_obj_close(j);
+	request_ok_json(r);
+}
+
+/* A block, or the end of some, that waits for the other weirs. */
+struct block_op {
+	struct fleet_wait wait;
+	struct fleet_look look;
+	struct request *request;
+	struct lift block;
+};
+
+/* " on 4 of 4 weirs", and why no more. */
+static void say_where(struct request *r, const struct fleet_outcome *o)
+{
+	bool alone = fleet_state(r->control->fleet) == FLEET_ALONE;
+	if (o->shared || alone)
+		text_add(&r->out, " on %u of %u weirs", o->done, o->live);
+	else
+		text_add(&r->out, " on this weir only: the store is away; it spreads when it is back");
+}
+
+static void where_json(struct json *j, const struct fleet_outcome *o)
+{
+	json_key(j, "shared");
+	json_bool(j, o->shared);
+	json_key(j, "weirs");
+	json_u64(j, o->done);
+	json_key(j, "live");
+	json_u64(j, o->live);
+}
+
+/* --- block --- */
+
+static bool is_too_wide(const struct lift *l)
+{
+	struct cidr c = {.bits = l->client[0].bits};
+	memcpy(c.addr.b, l->client[0].addr, sizeof(c.addr.b));
+	return cidr_is_v4(&c) ? c.bits < 96 + WIDEST_V4 : c.bits < WIDEST_V6;
+}
+
+/* False: the request was answered. */
+static bool take_block(struct request *r, struct lift *l)
+{
+	const struct conf_rate_limit *c = &request_conf(r)->rate_limit;
+	struct text why = {0};
+	const struct lift_args a = {&r->line, request_conf(r), c->max_block_us, "rate_limit.max_block", &why};
+	usec_t time = 0;
+	bool good = lift_args_time(&a, &time) && lift_args_reason(&a, l) && lift_args_clients(&a, "CIDR", l);
+	if (good && is_too_wide(l)) {
+		text_add(&why, "%s: wider than /%d (IPv4) or /%d (IPv6); use `deny` in the config for that",
+			 command_value(&r->line, "CIDR"), WIDEST_V4, WIDEST_V6);
+		good = false;
+	}
+	if (!good)
+		request_refuse(r, "%s", why.n ? why.p : "out of memory");
+	text_free(&why);
+	l->until = r->control->loop.now + time;
+	l->effect = LIFT_BLOCK;
+	l->uid = r->uid;
+	snprintf(l->by, sizeof(l->by), "%s", r->by);
+	return good;
+}
+
+static void on_blocked(struct fleet_wait *w, const struct fleet_outcome *o)
+{
+	struct block_op *op = list_entry(w, struct block_op, wait);
+	struct request *r = op->request;
+	const struct lift *l = &op->block;
+	usec_t now = r->control->loop.now;
+	char until[UNITS_TEXT];
+	if (r->line.json) {
+		struct json *j = request_json();
+		json_obj_open(j);
+		json_key(j, "block");
+		status_lift_json(l, now, j);
+		json_key(j, "id");
+		json_str(j, str_of(l->id));
+		where_json(j, o);
+		json_obj_close(j);
+		request_ok_json(r);
+	} else {
+		text_add(&r->out, "blocked ");
+		status_scope(l, &r->out);
+		say_where(r, o);
+		text_add(&r->out, " until %s (id %s)\n", units_time(until, units_wall_at(l->until, now)),
+			 l->id);
+		request_ok(r);
+	}
+	free(op);
+}
+
+void cmd_clients_block(struct request *r)
+{
+	struct block_op *op = calloc(1, sizeof(*op));
+	if (!op) {
+		request_refuse(r, "out of memory");
+		return;
+	}
+	if (!take_block(r, &op->block)) {
+		free(op);
+		return;
+	}
+	lift_args_id(op->block.id);
+	op->request = r;
+	op->wait.done = on_blocked;
+	if (!fleet_lift(r->control->fleet, &op->block, &op->wait)) {
+		request_refuse(r,
+			       "%d blocks are in force, which is the most; end one with `clients unblock ID`",
+			       LIFTS_BLOCKING);
+		free(op);
+	}
+}
+
+/* --- unblock --- */
+
+static void unblocked_json(struct request *r, const struct fleet_wait *w, const struct fleet_outcome *o)
+{
+	struct json *j = request_json();
+	json_obj_open(j);
+	json_key(j, "unblocked");
+	json_arr_open(j);
+	for (unsigned i = 0; i < w->ids; i++)
+		json_str(j, str_of(w->id[i]));
+	json_arr_close(j);
+	where_json(j, o);
+	json_obj_close(j);
+	request_ok_json(r);
+}
+
+static void on_unblocked(struct fleet_wait *w, const struct fleet_outcome *o)
+{
+	struct block_op *op = list_entry(w, struct block_op, wait);
+	struct request *r = op->request;
+	if (r->line.json) {
+		unblocked_json(r, w, o);
+	} else {
+		text_add(&r->out, "ended %u block%s (", w->ids, w->ids == 1 ? "" : "s");
+		for (unsigned i = 0; i < w->ids; i++)
+			text_add(&r->out, "%s%s", i ? " " : "", w->id[i]);
+		text_add(&r->out, ")");
+		say_where(r, o);
+		text_add(&r->out, "\n");
+		request_ok(r);
+	}
+	free(op);
+}
+
+static bool is_of(const struct lift *l, const char *given, const struct cidr *c)
+{
+	if (strcmp(given, l->id) == 0)
+		return true;
+	return c && l->client[0].bits == c->bits && memcmp(l->client[0].addr, c->addr.b, 16) == 0;
+}
+
+/* An address inside a wider block is not let out alone: the one who asks is told of the block. */
+static void refuse_unblock(struct request *r, const char *given, const struct cidr *c,
+			   const struct lift *list, unsigned n)
+{
+	for (unsigned i = 0; c && i < n; i++) {
+		if (list[i].effect != LIFT_BLOCK || !lift_covers(&list[i], c->addr.b, STR_NONE))
+			continue;
+		struct text scope = {0};
+		status_scope(&list[i], &scope);
+		request_refuse(r, "%s is no block of its own: it lies in that of %s (id %s)", given,
+			       scope.n ? scope.p : "", list[i].id);
+		text_free(&scope);
+		return;
+	}
+	request_refuse(r, "%s: no such block is in force (`clients blocked` lists them)", given);
+}
+
+static void unblock(struct block_op *op)
+{
+	static struct lift list[LIFTS_MAX];
+	struct request *r = op->request;
+	const char *given = command_value(&r->line, "CIDR|ID"), *why;
+	unsigned n = lifts_list(r->control->lifts, r->control->loop.now, list);
+	struct cidr c;
+	bool is_cidr = given && cidr_parse(str_of(given), &c, &why);
+	for (unsigned i = 0; i < n; i++)
+		if (list[i].effect == LIFT_BLOCK && (!given || is_of(&list[i], given, is_cidr ? &c : NULL)))
+			memcpy(op->wait.id[op->wait.ids++], list[i].id, LIFT_ID);
+	for (unsigned i = 0; i < op->wait.ids; i++)
+		events_add(EVENT_LIFT, "block %s was ended by %s (uid %u)", op->wait.id[i], r->by, r->uid);
+	if (op->wait.ids) {
+		op->wait.done = on_unblocked;
+		fleet_restore(r->control->fleet, &op->wait);
+		return;
+	}
+	if (given) {
+		refuse_unblock(r, given, is_cidr ? &c : NULL, list, n);
+	} else if (r->line.json) {
+		unblocked_json(r, &op->wait, &(struct fleet_outcome){.shared = false});
+	} else {
+		text_add(&r->out, "No client is blocked.\n");
+		request_ok(r);
+	}
+	free(op);
+}
+
+static void on_looked(struct fleet_look *l)
+{
+	unblock(list_entry(l, struct block_op, look));
+}
+
+/* One begun elsewhere a moment ago is to be ended too, so the store is asked first. */
+void cmd_clients_unblock(struct request *r)
+{
+	struct block_op *op = calloc(1, sizeof(*op));
+	if (!op) {
+		request_refuse(r, "out of memory");
+		return;
+	}
+	op->request = r;
+	op->look.done = on_looked;
+	fleet_look(r->control->fleet, &op->look);
+}

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""limits token: signed, for a time and a scope, revocable, without a socket where the key is at hand."""
+import base64
+import hashlib
+import hmac
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from test_lift import CLIENT, OTHER, SITES, fleet
+from weirlib import base_config, wait_for, weir_bin
+from weirlib.weir import SANITIZER_ENV
+
+KEY, OLD, STRANGER = "the newest key of all", "an older key, still good", "a key that nobody knows"
+SPENT = [200] * 3 + [429] * 2
+
+
+def config(origin, redis=None, keys=KEY, **more):
+    limit = dict({"policies": {"default": {"requests": 3, "window": "60s"}}, "lift_key": keys}, **more)
+    if redis:
+        limit.update(store="redis", redis={"url": redis.url, "timeout": "500ms"})
+    return base_config(origin, sites=SITES, rate_limit=limit)
+
+
+def token(weir, *args, time="5m", **kw):
+    return weir.ctl("limits", "token", "--for", time, "--reason", "k6 in CI", *args, json=True, **kw)
+
+
+def offline(*args, key=KEY, code=0):
+    run = subprocess.run([weir_bin("weirctl"), "limits", "token", *args], capture_output=True, text=True, timeout=10,
+                         env=dict(os.environ, WEIR_LIFT_KEY=key, **SANITIZER_ENV))
+    assert run.returncode == code, run
+    return run.stdout if code == 0 else run.stderr
+
+
+def signed(payload, key=KEY):
+    def b64(b):
+        return base64.urlsafe_b64encode(b).rstrip(b"=").decode()
+    text = "weir1." + b64(payload.encode())
+    return text + "." + b64(hmac.new(key.encode(), text.encode(), hashlib.sha256).digest())
+
+
+def ask(weir, text, n=5, xff=CLIENT, **kw):
+    answers = [weir.get(xff=xff, headers=[("X-Weir-Lift", text)], **kw) for _ in range(n)]
+    return [a.status for a in answers], {w for a in answers for w in a.get_all("X-Weir-Lift")}
+
+
+def test_a_token_frees_whoever_bears_it(start, origin):
+    weir = start(config(origin))
+    made = token(weir)
+    assert ask(weir, made["token"], 10) == ([200] * 10, set())
+    assert ask(weir, made["token"], 10, xff=OTHER) == ([200] * 10, set())
+    assert [weir.get(xff=CLIENT).status for _ in range(5)] == SPENT, "what came under the token never counts"
+    assert all(r.get("X-Weir-Lift") is None for r in origin.requests), "it stops here"
+    entry = weir.wait_log(lambda e: e["limit"] == "lifted", 20)[0]
+    assert entry["lift"] == made["id"]
+    assert weir.metric("weir_lift_tokens_total", result="good") == 20
+    assert "k6 in CI" in weir.ctl("events")
+    for text in (weir.stderr(), weir.log_text(), weir.ctl("config", "show"), weir.ctl("status"), weir.ctl("events")):
+        assert made["token"] not in text and KEY not in text
+
+
+def test_text_for_shells(start, origin):
+    weir = start(config(origin))
+    first, second = weir.ctl("limits", "token", "--for", "1m", "--reason", "x").splitlines()
+    assert ask(weir, first) == ([200] * 5, set())
+    assert re.fullmatch(r"Send it as X-Weir-Lift\. Good for everyone until .* \(id [0-9a-f]{8}\)\.", second)
+
+
+def test_scopes(start, origin):
+    weir = start(config(origin))
+    made = token(weir, "--client", "203.0.113.0/24", "--site", "api.example")
+    assert made["clients"] == ["203.0.113.0/24"] and made["sites"] == ["api.example"]
+    assert ask(weir, made["token"], host="api.example") == ([200] * 5, set())
+    assert ask(weir, made["token"]) == (SPENT, {"out-of-scope"})
+    assert ask(weir, made["token"], xff=OTHER, host="api.example") == (SPENT, {"out-of-scope"})
+
+
+def test_expired(start, origin):
+    weir = start(config(origin))
+    made = token(weir, time="1s")
+    assert ask(weir, made["token"], 1) == ([200], set())
+    wait_for(lambda: ask(weir, made["token"], 1)[1] == {"expired"}, 5)
+    assert weir.metric("weir_lift_tokens_total", result="expired") >= 1
+
+
+@pytest.mark.parametrize("text", [
+    "", "x", "weir1", "weir1..", "weir1.AAAA.BBBB", "weir2.", signed("7f3a9c01 1", STRANGER),
+    signed("7f3a9c01 99999999999999"), signed("7f3a9c01"), signed("7f3a9c01 -1"), signed("no-hex-1 1999999999"),
+    signed("7f3a9c01 1999999999 color"), signed("7f3a9c01 1999999999 c00/1"), "A" * 7000], ids=lambda t: t[:12])
+def test_unknown(module_weir, text):
+    got, words = ask(module_weir, text, 1, xff="198.51.100.%d" % (hash(text) % 250))
+    assert words == {"unknown"} and got == [200]
+
+
+@pytest.fixture(scope="module")
+def module_weir(module_start, module_closing):
+    from weirlib import Origin
+    return module_start(config(module_closing.add(Origin())))
+
+
+def test_longer_than_max_lift_is_no_good_whoever_signed_it(start, origin):
+    weir = start(config(origin, max_lift="1h"))
+    assert "1h" in weir.ctl("limits", "token", "--for", "61m", "--reason", "x", code=1)
+    now = int(time.time())
+    assert ask(weir, signed("7f3a9c01 %d" % (now + 3590))) == ([200] * 5, set())
+    assert ask(weir, signed("7f3a9c02 %d" % (now + 3700)))[1] == {"too-long"}
+
+
+def test_keys_rotate(start, origin):
+    weir = start(config(origin, keys=[KEY, OLD]))
+    old = signed("7f3a9c01 %d" % (time.time() + 60), OLD)
+    new = token(weir)["token"]
+    assert ask(weir, old)[0] == ask(weir, new)[0] == [200] * 5
+    weir.reload(config(origin, keys=KEY))
+    wait_for(lambda: ask(weir, old, 1)[1] == {"unknown"}, 5)
+    assert ask(weir, new) == ([200] * 5, set())
+
+
+def test_offline(start, origin):
+    weir = start(config(origin))
+    text = offline("--for", "10m", "--reason", "a CI job", "--site", "api.example").splitlines()[0]
+    assert ask(weir, text, host="api.example") == ([200] * 5, set())
+    assert ask(weir, text, 1)[1] == {"out-of-scope"}
+    assert '"token"' in offline("--for", "10m", "--reason", "x", "--json")
+    assert "16 bytes" in offline("--for", "10m", "--reason", "x", key="short", code=1)
+    assert "duration" in offline("--for", "10", "--reason", "x", code=1)
+    assert "nowhere" in offline("--for", "10m", "--reason", "x", "--client", "nowhere", code=1)
+
+
+def test_without_a_key(start, origin):
+    c = config(origin)
+    del c["rate_limit"]["lift_key"]
+    weir = start(c)
+    assert "lift_key" in weir.ctl("limits", "token", "--for", "1m", "--reason", "x", code=1)
+    assert ask(weir, signed("7f3a9c01 %d" % (time.time() + 60))) == (SPENT, {"unknown"})
+    assert "no lift 7f3a9c01" in weir.ctl("limits", "restore", "7f3a9c01", code=1)
+
+
+def test_explain_reads_the_token(start, origin):
+    weir = start(config(origin))
+    made = token(weir)
+    told = weir.ctl("explain", "--from", CLIENT, "--header", "X-Weir-Lift: " + made["token"], "GET",
+                    "http://test.example/", json=True)
+    assert told["token"] == "good" and made["id"] in told["why"]
+    told = weir.ctl("explain", "--from", CLIENT, "--header", "X-Weir-Lift: x", "GET", "http://test.example/", json=True)
+    assert told["token"] == "unknown" and told["status"] is None
+
+
+def test_a_token_opens_no_guarded_host(start, origin):
+    c = config(origin)
+    c["sites"] = [{"hosts": ["admin.example"], "upstream": "main", "allow": ["192.0.2.0/24"]}]
+    weir = start(c)
+    assert ask(weir, token(weir)["token"], 1, host="admin.example")[0] == [403]
+
+
+def test_revoked_everywhere_and_for_good(start, origin, redis):
+    one, two = [start(config(origin, redis)) for _ in range(2)]
+    for w in (one, two):
+        wait_for(lambda w=w: len(fleet(w)) == 2, 5)
+    made = token(one)
+    assert ask(two, made["token"])[0] == [200] * 5
+    said = two.ctl("limits", "restore", made["id"])
+    assert re.search(r"as a token it is revoked.*2 of 2 weirs", said)
+    assert ask(one, made["token"]) == (SPENT, {"revoked"})
+    redis.restart()    # without data
+    wait_for(lambda: [k for k in redis.cli("--scan").split() if "gone:" in k], 10)
+    assert ask(start(config(origin, redis)), made["token"], 1)[1] == {"revoked"}
+    run = one.ctl("limits", "restore", made["id"], json=True)
+    assert run["revoked"] == [made["id"]]
+    # an id that was mistyped is told from one in force
+    lift = one.lift("--everyone")
+    id = re.search(r"id (\w+)", lift)[1]
+    assert "restored 1 lift" in one.ctl("limits", "restore", id)
