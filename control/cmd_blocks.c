@@ -81,13 +81,15 @@ static bool take_block(struct request *r, struct lift *l)
 			 command_value(&r->line, "CIDR"), WIDEST_V4, WIDEST_V6);
 		good = false;
 	}
-	if (!good)
+	if (good) {
+		l->until = r->control->loop.now + time;
+		l->effect = LIFT_BLOCK;
+		l->uid = r->uid;
+		snprintf(l->by, sizeof(l->by), "%s", r->by);
+	} else {
 		request_refuse(r, "%s", why.n ? why.p : "out of memory");
+	}
 	text_free(&why);
-	l->until = r->control->loop.now + time;
-	l->effect = LIFT_BLOCK;
-	l->uid = r->uid;
-	snprintf(l->by, sizeof(l->by), "%s", r->by);
 	return good;
 }
 

@@ -61,13 +61,15 @@ static bool take_lift(struct request *r, struct lift *l)
 	usec_t time = 0;
 	bool good = lift_args_time(&a, &time) && lift_args_reason(&a, l) &&
 		    lift_args_clients(&a, "--client", l) && lift_args_sites(&a, l) && check_scope(&a, l);
-	if (!good)
+	if (good) {
+		l->until = r->control->loop.now + time;
+		l->effect = command_value(&r->line, "--shadow") ? LIFT_SHADOW : LIFT_FULL;
+		l->uid = r->uid;
+		snprintf(l->by, sizeof(l->by), "%s", r->by);
+	} else {
 		request_refuse(r, "%s", why.n ? why.p : "out of memory");
+	}
 	text_free(&why);
-	l->until = r->control->loop.now + time;
-	l->effect = command_value(&r->line, "--shadow") ? LIFT_SHADOW : LIFT_FULL;
-	l->uid = r->uid;
-	snprintf(l->by, sizeof(l->by), "%s", r->by);
 	return good;
 }
 
