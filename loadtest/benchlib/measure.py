@@ -281,6 +281,7 @@ def store(bench, program, row, result):
         if program.name == "weir":
             result["incr_cpu_us"] = incr_cost(bench, commands / got["seconds"], result["batch"])
             result["incr_ratio"] = others / commands / result["incr_cpu_us"]
+            script_cost(bench, result)
     if not bench.args.no_calls:
         calls(bench, program, row, result)
     if not bench.args.no_instructions:
@@ -299,7 +300,8 @@ def incr_cost(bench, rate, batch):
     seconds = min(bench.args.seconds, 3)
     sha = bench.redis.cli("SCRIPT", "LOAD", INCR)
     keys = ["incr:{198.18.%d.%d}:default" % divmod(i, 256) for i in range(10000)]
-    words = [("*4\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$1\r\n1\r\n$%d\r\n%s\r\n$2\r\n60\r\n" % (sha, len(k), k)).encode() for k in keys]
+    form = "*4\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$1\r\n1\r\n$%d\r\n%s\r\n$2\r\n60\r\n"
+    words = [(form % (sha, len(k), k)).encode() for k in keys]
     with bench.on(False), socket.create_connection(("127.0.0.1", bench.redis.port)) as s:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ask(s, words)    # every client is known
@@ -314,6 +316,17 @@ def incr_cost(bench, rate, batch):
             ask(s, twice[at:at + n])
             sent += n
         return (cpu_us(bench.redis.proc.pid) - before) / sent
+
+
+def script_cost(bench, result):
+    """The same ratio with Redis doing nothing else: long pipelines, turn by turn (loadtest/script_cost.c)."""
+    if bench.args.quick or not os.access(bench.tool("script_cost"), os.X_OK):
+        return
+    with bench.on(False):
+        out = subprocess.run([bench.tool("script_cost"), "200000"], capture_output=True, text=True, timeout=120).stdout
+    found = re.search(r"^granted +([\d.]+) us .* x([\d.]+)", out, re.M)
+    if found:
+        result["script_cpu_us"], result["script_ratio"] = float(found[1]), float(found[2])
 
 
 def ask(s, words):

@@ -118,8 +118,8 @@ def plot(data, folder):
     heights = [max(4, max(lines_of(results, p) for p in band)) for band in bands]
     matplotlib.rcParams.update({"svg.hashsalt": "weir", "svg.fonttype": "none", "font.family": "sans-serif",
                                 "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"]})
-    figure, grid = pyplot.subplots(len(bands), across, squeeze=False, figsize=(4.1 * across, 1.1 + 0.8 * len(bands) + 0.165 * sum(heights)),
-                                   gridspec_kw={"height_ratios": heights})
+    size = (4.1 * across, 1.1 + 0.8 * len(bands) + 0.165 * sum(heights))
+    figure, grid = pyplot.subplots(len(bands), across, squeeze=False, figsize=size, gridspec_kw={"height_ratios": heights})
     for i, band in enumerate(bands):
         for k in range(across):
             if k < len(band):
