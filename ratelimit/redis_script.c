@@ -257,9 +257,9 @@ static char *bulk_carry(char *out, const struct journal_carry *c)
 		*at++ = ':';
 		at = fmt_u64(at, c->record[i].count);
 	}
+	uint16_t n = (uint16_t)(at - text);
 	*out++ = '$';
-	out = crlf(fmt_u64(out, (uint64_t)(at - text)));
-	return crlf(fmt_str(out, (struct str){text, (size_t)(at - text)}));
+	return crlf(mempcpy(crlf(fmt_u64(out, n)), text, n));
 }
 
 static char *bulk_carries(char *out, const struct journal_carry *c, unsigned asks)
