@@ -76,7 +76,7 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(LIB)
 BUILD_DEPS := gcc make pkg-config libevent-dev libssl-dev libhiredis-dev libyaml-dev
 RUN_DEPS   := $(BUILD_DEPS) redis-server curl
 FUZZ_DEPS  := $(BUILD_DEPS) clang libclang-rt-dev python3
-TEST_DEPS  := $(RUN_DEPS) clang libclang-rt-dev libcmocka-dev python3 python3-pytest python3-websockets openssl procps strace wrk prometheus chromium chromium-driver
+TEST_DEPS  := $(RUN_DEPS) clang libclang-rt-dev libcmocka-dev python3 python3-pytest python3-websockets openssl ca-certificates procps strace wrk prometheus chromium chromium-driver
 LINT_DEPS  := $(BUILD_DEPS) clang clang-format clang-tidy cppcheck python3 git
 BENCH_DEPS := $(RUN_DEPS) python3 python3-matplotlib wrk nginx libnginx-mod-http-lua haproxy openssl valgrind strace
 

@@ -11,6 +11,8 @@
 
 #include <stdint.h>
 
+#include "base/tls_tickets.h"
+
 #define CHILD_CHANNEL_FD 3
 
 enum msg_type {
@@ -49,9 +51,10 @@ struct start_info {
 	uint32_t slot; /* on the board */
 	uint32_t worker;
 	uint32_t generation;
-	uint32_t has;	      /* START_HAS_* */
-	uint32_t log_json;    /* stderr is no terminal */
-	uint8_t hash_key[16]; /* of tables that strangers could try to fill */
+	uint32_t has;		    /* START_HAS_* */
+	uint32_t log_json;	    /* stderr is no terminal */
+	uint8_t hash_key[16];	    /* of tables that strangers could try to fill */
+	struct ticket_seed tickets; /* of a worker: a secret, wiped once it is in use */
 };
 
 #endif

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <openssl/evp.h>
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -171,6 +172,19 @@ static const char *read_file(const char *path, struct owned *out)
 	return why;
 }
 
+/* The first of the usual places; of the last one's absence is told. */
+static const char *read_trust(struct owned *out)
+{
+	const char *own = getenv(X509_get_default_cert_file_env());
+	const char *const places[] = {own, X509_get_default_cert_file(),
+				      "/etc/ssl/certs/ca-certificates.crt"};
+	const char *why = NULL;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (places[i] && !(why = read_file(places[i], out)))
+			return NULL;
+	return why;
+}
+
 static struct entry *read_entry(struct conf_bundle *b, enum bundle_kind kind, struct str name)
 {
 	struct owned content = {NULL, 0};
@@ -182,6 +196,11 @@ static struct entry *read_entry(struct conf_bundle *b, enum bundle_kind kind, st
 	case BUNDLE_CONFIG:
 	case BUNDLE_FILE:
 		why = read_file(kind == BUNDLE_CONFIG ? b->path.p : name.p, &content);
+		e = add_entry(b, kind, !why, name, why ? str_of(why) : view(content));
+		wipe(&content);
+		return e;
+	case BUNDLE_TRUST:
+		why = read_trust(&content);
 		e = add_entry(b, kind, !why, name, why ? str_of(why) : view(content));
 		wipe(&content);
 		return e;
@@ -366,7 +385,7 @@ bool bundle_hash(const struct conf_bundle *b, char out[CONF_HASH])
 
 	for (const struct entry *e = b->first; ok && e; e = e->next) {
 		uint64_t head[2] = {(uint64_t)e->kind << 1 | e->ok, e->value.n};
-		if (e->kind != BUNDLE_CPUS)
+		if (e->kind != BUNDLE_CPUS && e->kind != BUNDLE_TRUST)
 			ok = EVP_DigestUpdate(ctx, head, sizeof(head)) &&
 			     EVP_DigestUpdate(ctx, e->value.p, e->value.n);
 	}

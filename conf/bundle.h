@@ -17,6 +17,7 @@ enum bundle_kind {
 	BUNDLE_FILE,   /* name: a path */
 	BUNDLE_ENV,    /* name: a variable */
 	BUNDLE_CPUS,   /* how many the system grants, as a number in text */
+	BUNDLE_TRUST,  /* the certificates that the system trusts, PEM */
 	BUNDLE_KINDS
 };
 

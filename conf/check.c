@@ -205,6 +205,7 @@ void load_check(struct load *l)
 	check_cookies(l);
 	check_times(l);
 	check_caps(l);
+	load_check_tls(l);
 	load_check_hosts(l);
 	load_check_sites(l);
 }

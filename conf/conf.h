@@ -45,12 +45,22 @@ struct conf_words { /* a list as it was written: names, CIDRs, file:PATH */
 	struct str *item;
 };
 
+struct conf_file { /* that the config names: its path in full, and what it held */
+	struct str path, content;
+};
+
+struct conf_certificate {
+	struct conf_file certificate, key; /* PEM; the key's content goes with conf_wipe_keys */
+};
+
 struct conf_listen {
 	struct str text; /* as written: 0.0.0.0:8080, [::]:8080, unix:/path */
 	struct sockaddr_storage sa;
 	socklen_t sa_len;
 	bool is_unix;
 	bool proxy_protocol;
+	unsigned certificates; /* 0: plain */
+	struct conf_certificate *certificate;
 };
 
 enum conf_client_header { CONF_XFF, CONF_FORWARDED, CONF_SINGLE };
@@ -86,13 +96,15 @@ enum conf_limit_headers { LIMIT_HEADERS_STANDARD, LIMIT_HEADERS_LEGACY, LIMIT_HE
 
 struct conf_redis {
 	struct str url; /* without credentials, for messages */
-	bool is_unix;
+	bool is_unix, tls;
 	struct str host; /* a name or an address; or the socket's path */
 	uint16_t port;
 	unsigned db;
 	struct str username, password; /* n == 0: none */
 	struct str prefix;
 	enum redis_cluster cluster;
+	struct conf_file ca; /* path.n == 0: the machine's own */
+	struct str trust;    /* of `ca` or of the machine: PEM */
 	usec_t timeout_us;
 	enum conf_on_failure on_failure;
 };
@@ -135,6 +147,14 @@ struct conf_server {
 	socklen_t sa_len;
 };
 
+struct conf_upstream_tls {
+	bool on, verify;
+	struct conf_file ca;	     /* path.n == 0: the machine's own */
+	struct str trust;	     /* of `ca` or of the machine: PEM */
+	struct str name;	     /* what a server's certificate must bear; n == 0: the server's address */
+	struct conf_certificate own; /* shown to servers that ask; path.n == 0: none */
+};
+
 struct conf_upstream {
 	struct str name;
 	unsigned id; /* place in conf.upstream */
@@ -144,6 +164,7 @@ struct conf_upstream {
 	uint32_t max_requests; /* in flight to a server, over all workers; 0: no cap */
 	bool via;	       /* requests bear a Via (RFC 9110, 7.6.3) */
 	uint32_t pool;	       /* idle connections to a server, in each worker; UINT32_MAX: no cap */
+	struct conf_upstream_tls tls;
 };
 
 enum { POLICY_INHERIT = -1, POLICY_OFF = -2 };
@@ -244,6 +265,8 @@ struct conf {
 	struct {
 		usec_t grace_us, timeout_us;
 	} drain;
+	struct str trust;	  /* what the machine trusts, PEM; n == 0: nothing asks for it */
+	usec_t tickets_us;	  /* how long a key of session tickets is used; 0: there are no tickets */
 	usec_t reload_timeout_us; /* USEC_NEVER: off */
 	struct str health_path;
 	struct conf_admin admin;
@@ -284,6 +307,8 @@ void conf_notes_print(const struct conf_notes *, FILE *);
  * after. */
 struct conf *conf_load(struct conf_bundle *, struct conf_notes *notes);
 void conf_free(struct conf *);
+/* Wipes the private keys, once they are in use or are nobody's here. */
+void conf_wipe_keys(struct conf *);
 
 /* The site that serves a host: exact names first, then the longest wildcard, then "*". host is lower case,
  * without port and trailing dot. NULL: none (421). */

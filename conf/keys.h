@@ -49,6 +49,7 @@ struct key {
 struct key_items {
 	size_t size;	  /* of an item */
 	const char *bare; /* the key that an item is when it is a scalar instead of a mapping; NULL: none */
+	bool lone;	  /* a mapping alone stands for a list of one */
 	/* Gives the item its number and name before its keys are read; may be NULL. False: complained of. */
 	bool (*begin)(struct load *, const struct node *, void *item, unsigned number);
 	struct str (*name)(const void *item); /* of named entries that are mappings */
@@ -111,10 +112,10 @@ struct known_names {
 };
 bool key_value_unknown(struct load *, const struct node *, struct str typed, const struct known_names *);
 
-extern const struct key_type type_map, type_items, type_named;		      /* keys_read.c */
+extern const struct key_type type_map, type_option, type_items, type_named;   /* keys_read.c */
 extern const struct key_type type_onoff, type_word, type_duration, type_size; /* types.c */
 extern const struct key_type type_count, type_text, type_lower, type_path, type_secret, type_secrets,
-	type_texts, type_unbuilt;
+	type_texts, type_file, type_unbuilt;
 extern const struct key_type type_listen, type_trusted, type_network, type_netlist, type_servers,
 	type_admin_http, type_for; /* types_net.c */
 extern const struct key_type type_workers, type_client_header, type_domain, type_origins,

@@ -273,6 +273,22 @@ static void print_map(struct printer *p, const struct key *k, const void *frame)
 	printer_close(p);
 }
 
+/* A mapping that does something by being there: at is a bool that tells so. */
+static bool set_option(struct load *l, const struct key *k, const struct node *n, void *frame)
+{
+	*(bool *)key_field(k, frame) = true;
+	return set_map(l, k, n, frame);
+}
+
+static void print_option(struct printer *p, const struct key *k, const void *frame)
+{
+	if (!*(const bool *)key_peek(k, frame))
+		return;
+	printer_open(p, key_name(k));
+	keys_print(p, k, frame);
+	printer_close(p);
+}
+
 bool key_value_list(struct load *l, const struct key *k, const struct node *n)
 {
 	struct str label = key_label(k, n);
@@ -335,8 +351,30 @@ static bool read_items(struct load *l, const struct key *k, const struct node *n
 	return true;
 }
 
+/* tls: {...} stands for tls: [{...}]. */
+static const struct node *wrap_lone(struct load *l, const struct node *n)
+{
+	struct node *list = arena_alloc(&l->temp, sizeof(*list)),
+		    *item = arena_alloc(&l->temp, sizeof(*item));
+	if (!list || !item)
+		return n;
+	*item = *n;
+	item->next = NULL;
+	item->parent = list;
+	item->key = STR_NONE;
+	*list = *n;
+	list->kind = NODE_LIST;
+	list->first = list->last = NULL;
+	list->n = 0;
+	add_item(list, item);
+	return list;
+}
+
 static bool set_items(struct load *l, const struct key *k, const struct node *n, void *frame)
 {
+	const struct key_items *items = k->extra;
+	if (items->lone && n->kind == NODE_MAP && !n->bad)
+		n = wrap_lone(l, n);
 	return key_value_list(l, k, n) && read_items(l, k, n, frame);
 }
 
@@ -405,5 +443,6 @@ static void print_named(struct printer *p, const struct key *k, const void *fram
 }
 
 const struct key_type type_map = {set_map, print_map, false};
+const struct key_type type_option = {set_option, print_option, false};
 const struct key_type type_items = {set_items, print_items, true};
 const struct key_type type_named = {set_named, print_named, false};

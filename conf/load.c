@@ -170,6 +170,22 @@ void conf_free(struct conf *conf)
 	free(keep);
 }
 
+static void wipe_key(struct conf_certificate *c)
+{
+	if (c->key.content.n)
+		explicit_bzero((char *)(uintptr_t)c->key.content.p, c->key.content.n);
+	c->key.content = STR_NONE;
+}
+
+void conf_wipe_keys(struct conf *conf)
+{
+	for (unsigned i = 0; i < conf->listens; i++)
+		for (unsigned k = 0; k < conf->listen[i].certificates; k++)
+			wipe_key(&conf->listen[i].certificate[k]);
+	for (unsigned i = 0; i < conf->upstreams; i++)
+		wipe_key(&conf->upstream[i].tls.own);
+}
+
 uint32_t conf_policy_limit(const struct conf_policy *p, const struct netmask *nets)
 {
 	uint32_t limit = 0;

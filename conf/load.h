@@ -61,6 +61,7 @@ void load_check(struct load *);
 void load_check_networks(struct load *);
 void load_check_sites(struct load *);
 void load_check_hosts(struct load *);
+void load_check_tls(struct load *);
 
 /* A text in a message, and not all of a long one: "%.*s" takes TEXT; RAW is a value as it was written. */
 static inline int load_shown(struct str s)

@@ -129,7 +129,8 @@ const char *redis_url_parse(struct arena *arena, struct str url, struct redis_ur
 	*out = (struct redis_url){0};
 	if (take_prefix(&url, STR("unix://")))
 		return parse_unix(arena, url, out);
-	if (take_prefix(&url, STR("redis://")))
+	out->tls = take_prefix(&url, STR("rediss://"));
+	if (out->tls || take_prefix(&url, STR("redis://")))
 		return parse_redis(arena, url, out);
 	return expected_url;
 }
@@ -155,8 +156,8 @@ static struct str shown_url(struct load *l, const struct redis_url *u)
 	if (u->is_unix)
 		return arena_fmt(l->keep, "unix://%.*s?db=%u", (int)u->host.n, u->host.p, u->db);
 	bool v6 = u->host.n && memchr(u->host.p, ':', u->host.n) != NULL;
-	return arena_fmt(l->keep, "redis://%s%.*s%s:%u/%u", v6 ? "[" : "", (int)u->host.n, u->host.p,
-			 v6 ? "]" : "", u->port, u->db);
+	return arena_fmt(l->keep, "redis%s://%s%.*s%s:%u/%u", u->tls ? "s" : "", v6 ? "[" : "",
+			 (int)u->host.n, u->host.p, v6 ? "]" : "", u->port, u->db);
 }
 
 static bool set_redis_url(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -169,12 +170,6 @@ static bool set_redis_url(struct load *l, const struct key *k, const struct node
 
 	if (!key_value_text(l, k, n, &s))
 		return false;
-	if (s.n >= 9 && str_ieq((struct str){s.p, 9}, STR("rediss://"))) {
-		load_error(l, n,
-			   "rediss:// is not built yet (write redis://; this version speaks to Redis without "
-			   "TLS)");
-		return false;
-	}
 	const char *expected = redis_url_parse(l->keep, s, &u);
 	if (!expected && u.is_unix) {
 		u.host = arena_str(l->keep, load_path(l, u.host));
@@ -186,6 +181,7 @@ static bool set_redis_url(struct load *l, const struct key *k, const struct node
 	}
 	*r = (struct conf_redis){.url = shown_url(l, &u),
 				 .is_unix = u.is_unix,
+				 .tls = u.tls,
 				 .host = u.host,
 				 .port = u.port,
 				 .db = u.db,

@@ -12,7 +12,7 @@
 #define REDIS_PORT 6379
 
 struct redis_url {
-	bool is_unix;
+	bool is_unix, tls;
 	struct str host; /* a name, or an address without brackets; or the path */
 	uint16_t port;
 	unsigned db;

@@ -298,6 +298,34 @@ static bool set_path(struct load *l, const struct key *k, const struct node *n, 
 	return true;
 }
 
+/* A file that is read now, and once: its path and its content are kept. */
+static bool set_file(struct load *l, const struct key *k, const struct node *n, void *frame)
+{
+	struct str label = key_label(k, n), s, content;
+	struct conf_file *out = key_field(k, frame);
+	const char *why;
+
+	if (!key_value_text(l, k, n, &s))
+		return false;
+	if (s.n == 0 || !scalar_is_text(s) || s.p[s.n - 1] == '/')
+		return key_value_refuse(l, k, n, "a file's path");
+	out->path = arena_str(l->keep, load_path(l, s));
+	if (!bundle_get(l->bundle, BUNDLE_FILE, out->path, &content, &why)) {
+		load_error(l, n, "`%.*s`: %.*s cannot be read: %s (expected a readable file)", TEXT(label),
+			   RAW(n), why);
+		return true;
+	}
+	out->content = arena_str(l->keep, content);
+	return true;
+}
+
+static void print_file(struct printer *p, const struct key *k, const void *frame)
+{
+	const struct conf_file *f = key_peek(k, frame);
+	if (f->path.n)
+		printer_value(p, key_name(k), f->path);
+}
+
 static void print_text(struct printer *p, const struct key *k, const void *frame)
 {
 	const struct str *s = key_peek(k, frame);
@@ -418,6 +446,7 @@ const struct key_type type_count = {set_count, print_count, false};
 const struct key_type type_text = {set_text, print_text, false};
 const struct key_type type_lower = {set_lower, print_text, false};
 const struct key_type type_path = {set_path, print_path, false};
+const struct key_type type_file = {set_file, print_file, false};
 const struct key_type type_secret = {set_secret, print_secret, false};
 const struct key_type type_secrets = {set_secrets, print_secrets, false};
 const struct key_type type_texts = {set_texts, print_texts, true};

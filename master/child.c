@@ -70,6 +70,7 @@ static bool take_start(struct birth *b, const struct channel_msg *m)
 			return false;
 		b->control_fd[i] = has ? m->fd[next++] : -1;
 	}
+	explicit_bzero((char *)(uintptr_t)m->bytes, m->len); /* the tickets' secret is in it */
 	b->started = b->info.slot > 0 && b->info.slot < PROC_MAX &&
 		     (b->info.kind == PROC_WORKER || b->info.kind == PROC_CONTROL);
 	return b->started && next == m->fds;
@@ -252,5 +253,6 @@ int child_main(void)
 	}
 	if (b.info.kind == PROC_WORKER)
 		return worker_main(CHILD_CHANNEL_FD, &b.info, &shm, conf, &b.worker);
+	conf_wipe_keys(conf); /* they are the workers' */
 	return control_main(CHILD_CHANNEL_FD, &b.info, &shm, conf, b.control_fd);
 }

@@ -58,6 +58,8 @@ struct config *config_load(const char *path, uint32_t generation, bool plain, st
 	if (!c->conf || !seal(c, bundle, p)) {
 		config_free(c);
 		c = NULL;
+	} else {
+		conf_wipe_keys(c->conf); /* workers find them in the sealed bytes */
 	}
 	conf_bundle_free(bundle);
 	return c;

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/tls_client.h"
 #include "conf/conf.h"
 
 #define ANSWER 64 /* of which the status is read */
@@ -24,25 +27,40 @@ struct question {
 	socklen_t sa_len;
 	struct str where; /* for messages */
 	struct str path;
-	bool proxy_header;
+	bool proxy_header, tls;
 	usec_t until;
+};
+
+struct line { /* to whom is asked */
+	int fd;
+	SSL *ssl; /* NULL: plain */
 };
 
 /* --- whom to ask --- */
 
 static struct question of_listener(const struct conf *c, const struct conf_listen *l)
 {
-	return (struct question){&l->sa, l->sa_len, l->text, c->health_path, l->proxy_protocol, 0};
+	return (struct question){.sa = &l->sa,
+				 .sa_len = l->sa_len,
+				 .where = l->text,
+				 .path = c->health_path,
+				 .proxy_header = l->proxy_protocol,
+				 .tls = l->certificates > 0};
 }
 
 static struct question choose(const struct conf *c)
 {
 	for (unsigned i = 0; i < c->listens; i++)
+		if (!c->listen[i].proxy_protocol && !c->listen[i].certificates)
+			return of_listener(c, &c->listen[i]);
+	for (unsigned i = 0; i < c->listens; i++)
 		if (!c->listen[i].proxy_protocol)
 			return of_listener(c, &c->listen[i]);
 	if (c->admin.http)
-		return (struct question){
-			&c->admin.http_sa, c->admin.http_len, c->admin.http_text, STR("/healthz"), false, 0};
+		return (struct question){.sa = &c->admin.http_sa,
+					 .sa_len = c->admin.http_len,
+					 .where = c->admin.http_text,
+					 .path = STR("/healthz")};
 	return of_listener(c, &c->listen[0]);
 }
 
@@ -130,7 +148,68 @@ static bool send_all(const struct question *q, int fd, const void *bytes, size_t
 	return true;
 }
 
-static bool send_question(const struct question *q, int fd)
+/* Whether to try again: what OpenSSL waits for has come. */
+static bool ready_for(const struct question *q, const struct line *l, int r)
+{
+	switch (SSL_get_error(l->ssl, r)) {
+	case SSL_ERROR_WANT_READ:
+		return ready(q, l->fd, POLLIN);
+	case SSL_ERROR_WANT_WRITE:
+		return ready(q, l->fd, POLLOUT);
+	case SSL_ERROR_SYSCALL:
+		return false;
+	default:
+		errno = EPROTO;
+		return false;
+	}
+}
+
+/* Whoever it is that listens here is asked: its certificate is for others, who know it by its names. */
+static bool begin_tls(const struct question *q, struct line *l)
+{
+	struct tls_client_setup setup = {.http = true};
+	struct tls_wrong wrong;
+	struct tls_client *c = tls_client_new(&setup, &wrong);
+	int r = 0;
+	l->ssl = c ? tls_client_session(c, "localhost", NULL) : NULL;
+	tls_client_drop(c);
+	if (!l->ssl || SSL_set_fd(l->ssl, l->fd) != 1) {
+		errno = ENOMEM;
+		return false;
+	}
+	do
+		r = SSL_connect(l->ssl);
+	while (r <= 0 && ready_for(q, l, r));
+	return r == 1;
+}
+
+static bool say(const struct question *q, const struct line *l, const void *bytes, size_t n)
+{
+	int r;
+	if (!l->ssl)
+		return send_all(q, l->fd, bytes, n);
+	do
+		r = SSL_write(l->ssl, bytes, (int)n);
+	while (r <= 0 && ready_for(q, l, r));
+	return r > 0;
+}
+
+static ssize_t hear(const struct question *q, const struct line *l, char *to, size_t n)
+{
+	ssize_t r;
+	if (!l->ssl) {
+		do
+			r = recv(l->fd, to, n, 0);
+		while (r < 0 && errno == EAGAIN && ready(q, l->fd, POLLIN));
+		return r;
+	}
+	do
+		r = SSL_read(l->ssl, to, (int)n);
+	while (r <= 0 && ready_for(q, l, (int)r));
+	return r;
+}
+
+static bool send_question(const struct question *q, struct line *l)
 {
 	char head[4096 + 256];
 	int n = snprintf(head, sizeof(head),
@@ -141,20 +220,18 @@ static bool send_question(const struct question *q, int fd)
 		errno = EMSGSIZE;
 		return false;
 	}
-	return (!q->proxy_header || send_all(q, fd, proxy_local, sizeof(proxy_local))) &&
-	       send_all(q, fd, head, (size_t)n);
+	return (!q->proxy_header || send_all(q, l->fd, proxy_local, sizeof(proxy_local))) &&
+	       (!q->tls || begin_tls(q, l)) && say(q, l, head, (size_t)n);
 }
 
 /* As much of the answer as has its status; 0: none came, errno says why (0: it was cut off). */
-static int read_status(const struct question *q, int fd)
+static int read_status(const struct question *q, const struct line *l)
 {
 	char line[ANSWER + 1];
 	size_t n = 0;
 	int status;
 	while (n < 12) {
-		ssize_t r = recv(fd, line + n, ANSWER - n, 0);
-		if (r < 0 && errno == EAGAIN && ready(q, fd, POLLIN))
-			continue;
+		ssize_t r = hear(q, l, line + n, ANSWER - n);
 		if (r == 0)
 			errno = 0;
 		if (r <= 0)
@@ -181,9 +258,11 @@ static int ask(struct question *q)
 	}
 	if (fd < 0)
 		return 0;
-	if (send_question(q, fd))
-		status = read_status(q, fd);
+	struct line l = {fd, NULL};
+	if (send_question(q, &l))
+		status = read_status(q, &l);
 	saved = errno;
+	SSL_free(l.ssl);
 	close(fd);
 	errno = saved;
 	return status;
@@ -210,6 +289,7 @@ int healthcheck_run(const char *config_path)
 	struct conf_bundle *bundle = conf_bundle_new(config_path);
 	struct conf *conf = bundle ? conf_load(bundle, &notes) : NULL;
 	int status = 1;
+	signal(SIGPIPE, SIG_IGN);
 	if (conf) {
 		status = check(conf);
 		conf_free(conf);

@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "base/shm.h"
+#include "base/tls_tickets.h"
 #include "master/config.h"
 #include "master/procs.h"
 #include "master/sockets.h"
@@ -59,6 +60,7 @@ struct master {
 	int status; /* the exit status */
 	bool log_json;
 	uint8_t hash_key[16];
+	struct ticket_seed tickets; /* in step with the clock, for workers to come */
 	struct shm shm;
 	int signal_fd;
 	struct owner owner;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -136,6 +137,23 @@ static struct child *begin(struct master *m, enum proc_kind kind, unsigned worke
 
 /* --- what it is told --- */
 
+/* A chain of another period begins anew: the sessions of before cost a whole handshake then. */
+static bool keep_tickets(struct master *m, usec_t period, struct problems *p)
+{
+	uint8_t secret[TICKET_SECRET];
+	if (m->tickets.period == period) {
+		ticket_seed_advance(&m->tickets, m->now);
+		return true;
+	}
+	if (getrandom(secret, sizeof(secret), 0) != (ssize_t)sizeof(secret)) {
+		problems_errno(p, PROBLEM_SYSTEM, errno, "random numbers");
+		return false;
+	}
+	ticket_seed_begin(&m->tickets, period, secret, m->now);
+	explicit_bzero(secret, sizeof(secret));
+	return true;
+}
+
 static void fill_info(const struct master *m, const struct child *c, struct channel_msg *msg)
 {
 	struct start_info info = {
@@ -146,8 +164,11 @@ static void fill_info(const struct master *m, const struct child *c, struct chan
 		.log_json = m->log_json,
 	};
 	memcpy(info.hash_key, m->hash_key, sizeof(info.hash_key));
+	if (c->kind == PROC_WORKER)
+		info.tickets = m->tickets;
 	msg->len = sizeof(info);
 	memcpy(msg->bytes, &info, sizeof(info));
+	explicit_bzero(&info.tickets, sizeof(info.tickets));
 }
 
 static void add_fd(struct channel_msg *msg, unsigned has, int fd)
@@ -186,7 +207,9 @@ static bool send_start(struct master *m, struct child *c, const struct config *c
 	msg->fd[msg->fds++] = config->bundle_fd;
 	if (c->kind == PROC_CONTROL)
 		add_control_fds(m, msg);
-	return child_send(c, msg);
+	bool sent = child_send(c, msg);
+	explicit_bzero(msg->bytes, msg->len); /* the tickets' secret */
+	return sent;
 }
 
 static bool flush_listeners(struct child *c, struct channel_msg *msg)
@@ -249,6 +272,8 @@ struct child *spawn_control(struct master *m, struct problems *p)
 
 struct child *spawn_worker(struct master *m, const struct config *config, unsigned worker, struct problems *p)
 {
+	if (!keep_tickets(m, config->conf->tickets_us, p))
+		return NULL;
 	struct child *c = begin(m, PROC_WORKER, worker, config->generation, p);
 	if (!c)
 		return NULL;

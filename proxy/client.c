@@ -32,6 +32,8 @@ static const char *const end_words[END_REASONS] = {
 	[END_UPSTREAM] = "upstream",
 	[END_OVERLOAD] = "overload",
 	[END_PEER_FULL] = "peer_full",
+	[END_HANDSHAKE] = "handshake",
+	[END_HANDSHAKE_TIMEOUT] = "handshake_timeout",
 };
 
 const char *client_end_word(enum client_end e)
@@ -39,10 +41,13 @@ const char *client_end_word(enum client_end e)
 	return end_words[e];
 }
 
+static void go_on(struct client *c);
+
 static void set_state(struct client *c, enum client_state to)
 {
 	static const uint8_t edges[] = {
-		[CLIENT_PREFACE] = 1 << CLIENT_IDLE | 1 << CLIENT_DEAD,
+		[CLIENT_PREFACE] = 1 << CLIENT_HANDSHAKE | 1 << CLIENT_IDLE | 1 << CLIENT_DEAD,
+		[CLIENT_HANDSHAKE] = 1 << CLIENT_IDLE | 1 << CLIENT_LINGER | 1 << CLIENT_DEAD,
 		[CLIENT_IDLE] = 1 << CLIENT_HEAD | 1 << CLIENT_LINGER | 1 << CLIENT_DEAD,
 		[CLIENT_HEAD] = 1 << CLIENT_BUSY | 1 << CLIENT_LINGER | 1 << CLIENT_DEAD,
 		[CLIENT_BUSY] = 1 << CLIENT_IDLE | 1 << CLIENT_LINGER | 1 << CLIENT_DEAD,
@@ -51,6 +56,20 @@ static void set_state(struct client *c, enum client_state to)
 	};
 	assert(edges[c->state] >> to & 1);
 	c->state = to;
+}
+
+static enum client_state after_preface(const struct client *c)
+{
+	return c->worker->tls[c->listen] ? CLIENT_HANDSHAKE : CLIENT_IDLE;
+}
+
+/* What a connection without a request is waited for. One that comes when the worker closes down is given a
+ * moment to speak, and no more. */
+static struct timeout_class *first_class(struct worker *w, enum client_state state)
+{
+	if (w->state == WORKER_CLOSING)
+		return &w->linger;
+	return state == CLIENT_IDLE ? &w->idle : &w->head;
 }
 
 static void free_client(struct grave *g)
@@ -107,12 +126,13 @@ static void say_peer_full(struct worker *w)
 			 w->conf->caps.peer_connections, missed);
 }
 
-void client_turn_away(struct worker *w, int fd, enum client_end why)
+void client_turn_away(struct worker *w, int fd, unsigned listen, enum client_end why)
 {
 	metric_add(w->count.closed[why], 1);
 	if (why == END_PEER_FULL)
 		say_peer_full(w);
-	reply_overload(w, fd);
+	if (!w->tls[listen]) /* with TLS there is no saying a word before the handshake */
+		reply_overload(w, fd);
 	close(fd);
 }
 
@@ -120,7 +140,7 @@ void client_shed(struct client *c)
 {
 	metric_add(c->worker->count.shortages, 1);
 	if (!buf_len(&c->out) && (!c->x || !c->x->resp_begun))
-		reply_overload(c->worker, c->stream.fd);
+		reply_shed(c->worker, &c->stream);
 	client_close(c, END_OVERLOAD);
 }
 
@@ -242,6 +262,57 @@ static bool take_peer(struct client *c, const struct addr *peer)
 	return take_place(c);
 }
 
+/* --- the TLS handshake --- */
+
+static void handshake_done(struct client *c)
+{
+	struct worker *w = c->worker;
+	metric_add(w->count.handshakes[stream_tls_resumed(&c->stream) ? HANDSHAKE_RESUMED : HANDSHAKE_FULL],
+		   1);
+	c->secure = true;
+	set_state(c, CLIENT_IDLE);
+	timeout_arm(first_class(w, CLIENT_IDLE), &c->timeout);
+	read_head(c);
+}
+
+/* The alert, or the answer to plain HTTP, is to arrive before the socket is closed on what is unread. */
+static void handshake_failed(struct client *c)
+{
+	enum stream_tls_fault fault = stream_tls_fault(&c->stream);
+	metric_add(c->worker->count.handshakes[HANDSHAKE_FAILED], 1);
+	log_debug("a TLS handshake failed: %s", stream_error_text(&c->stream));
+	if (fault == STREAM_TLS_CUT) {
+		client_close(c, END_HANDSHAKE);
+		return;
+	}
+	stream_drop_tls(&c->stream);
+	if (fault == STREAM_TLS_PLAIN)
+		reply_plain_http(c->worker, c->stream.fd);
+	client_linger(c, END_HANDSHAKE);
+}
+
+static void shake_hands(struct client *c)
+{
+	bool heard = buf_len(&c->in) || c->stream.unsure; /* something has come from the client */
+	if (!c->stream.tls && !heard)
+		return;
+	if (!c->stream.tls && !stream_accept_tls(&c->stream, c->worker->tls[c->listen], &c->in)) {
+		metric_add(c->worker->count.shortages, 1);
+		client_close(c, END_OVERLOAD);
+		return;
+	}
+	switch (stream_handshake(&c->stream)) {
+	case STREAM_HANDSHAKE_DONE:
+		handshake_done(c);
+		break;
+	case STREAM_HANDSHAKE_FAILED:
+		handshake_failed(c);
+		break;
+	case STREAM_HANDSHAKE_MORE:
+		break;
+	}
+}
+
 /* --- the PROXY protocol --- */
 
 static void take_preface(struct client *c, const struct proxy_info *info, size_t used)
@@ -249,13 +320,14 @@ static void take_preface(struct client *c, const struct proxy_info *info, size_t
 	buf_consume(&c->in, used);
 	if (info->named && !take_peer(c, &info->src)) {
 		say_peer_full(c->worker);
-		reply_overload(c->worker, c->stream.fd);
+		if (!c->worker->tls[c->listen])
+			reply_overload(c->worker, c->stream.fd);
 		client_close(c, END_PEER_FULL);
 		return;
 	}
-	set_state(c, CLIENT_IDLE);
-	timeout_arm(&c->worker->idle, &c->timeout);
-	read_head(c);
+	set_state(c, after_preface(c));
+	timeout_arm(first_class(c->worker, c->state), &c->timeout);
+	go_on(c);
 }
 
 static void read_preface(struct client *c)
@@ -314,6 +386,9 @@ static void go_on(struct client *c)
 	case CLIENT_PREFACE:
 		read_preface(c);
 		break;
+	case CLIENT_HANDSHAKE:
+		shake_hands(c);
+		break;
 	case CLIENT_IDLE:
 	case CLIENT_HEAD:
 		read_head(c);
@@ -356,6 +431,9 @@ static void on_timeout(struct timeout *t)
 	case CLIENT_PREFACE:
 		client_close(c, END_PREFACE);
 		break;
+	case CLIENT_HANDSHAKE:
+		client_close(c, END_HANDSHAKE_TIMEOUT);
+		break;
 	case CLIENT_IDLE:
 		client_close(c, END_IDLE);
 		break;
@@ -388,24 +466,18 @@ void client_next(struct client *c, bool keep)
 		rest(c);
 }
 
-/* One that comes when the worker closes down is given a moment to speak, and no more. */
-static struct timeout_class *first_class(struct worker *w, bool proxy_protocol)
+void client_accept(struct worker *w, int fd, const struct addr *peer, unsigned listen)
 {
-	if (w->state == WORKER_CLOSING)
-		return &w->linger;
-	return proxy_protocol ? &w->head : &w->idle;
-}
-
-void client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy_protocol)
-{
+	bool proxy_protocol = w->conf->listen[listen].proxy_protocol;
 	struct client *c = calloc(1, sizeof(*c));
 	if (!c) {
 		metric_add(w->count.shortages, 1);
-		client_turn_away(w, fd, END_OVERLOAD);
+		client_turn_away(w, fd, listen, END_OVERLOAD);
 		return;
 	}
 	c->worker = w;
-	c->state = proxy_protocol ? CLIENT_PREFACE : CLIENT_IDLE;
+	c->listen = listen;
+	c->state = proxy_protocol ? CLIENT_PREFACE : after_preface(c);
 	c->ends_for = END_NOT_KEPT;
 	timeout_init(&c->timeout, on_timeout);
 	task_init(&c->again, on_again);
@@ -413,7 +485,7 @@ void client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy
 		c->peer_trusted = true; /* whoever may open the socket's file */
 	} else if (!take_peer(c, peer)) {
 		free(c);
-		client_turn_away(w, fd, END_PEER_FULL);
+		client_turn_away(w, fd, listen, END_PEER_FULL);
 		return;
 	}
 	if (!stream_open(&c->stream, &w->loop, fd, on_ready)) {
@@ -432,5 +504,5 @@ void client_accept(struct worker *w, int fd, const struct addr *peer, bool proxy
 	if (proxy_protocol && !c->peer_trusted)
 		client_close(c, END_PREFACE);
 	else
-		timeout_arm(first_class(w, proxy_protocol), &c->timeout);
+		timeout_arm(first_class(w, c->state), &c->timeout);
 }

@@ -4,19 +4,26 @@
  * it). It reads request heads, hands each to an exchange, one at a time and in order, and owns the bytes on
  * their way in and out.
  *
- *              accepted            first byte            head complete            response out
- *   (PREFACE) ---------> IDLE ----------------> HEAD ----------------> BUSY ------------------+
- *                         ^                      |                      |                     |
- *                         +----------------------|----------------------|---------------------+
- *                                                v                      v  may not be kept
- *                                             LINGER <------------------+
- *                                                |  peer closed, or time over
- *                                                v
- *                                              DEAD
+ *       accepted
+ *      /    |   \
+ *     |     |    +---> PREFACE --- header read --+
+ *     |     v                                    |
+ *     |  HANDSHAKE <------------- with TLS ------+
+ *     |     |                                    |
+ *     v     v  done                              v      first byte      head complete
+ *     +---->+-----------------------------------> IDLE ----------> HEAD -------------> BUSY
+ *                                                  ^                |                   |  response out
+ *                                                  +----------------|-------------------+
+ *                                                                   v                   |  may not be kept
+ *                     (HANDSHAKE, of plain HTTP) ---------------> LINGER <--------------+
+ *                                                                   |  peer closed, or time over
+ *                                                                   v
+ *                                                                  DEAD
  *
- * PREFACE: the PROXY protocol's header is awaited. LINGER: our side is shut, what still comes is thrown away,
- * so that the peer reads our last words before it meets a reset (RFC 9112, 9.6). client_close ends it from
- * any state, once.
+ * PREFACE: the PROXY protocol's header is awaited. HANDSHAKE: the client's first byte, and then the rest of
+ * the TLS handshake; TLS costs memory from that byte on. LINGER: our side is shut, what still comes is thrown
+ * away, so that the peer reads our last words before it meets a reset (RFC 9112, 9.6). client_close ends it
+ * from any state, once.
  */
 #ifndef WEIR_PROXY_CLIENT_H
 #define WEIR_PROXY_CLIENT_H
@@ -26,7 +33,15 @@
 #include "base/stream.h"
 #include "proxy/worker.h"
 
-enum client_state { CLIENT_PREFACE, CLIENT_IDLE, CLIENT_HEAD, CLIENT_BUSY, CLIENT_LINGER, CLIENT_DEAD };
+enum client_state {
+	CLIENT_PREFACE,
+	CLIENT_HANDSHAKE,
+	CLIENT_IDLE,
+	CLIENT_HEAD,
+	CLIENT_BUSY,
+	CLIENT_LINGER,
+	CLIENT_DEAD
+};
 
 /* Why a connection ended: every one dies with one of these. Rows in client.c. */
 enum client_end {
@@ -45,7 +60,9 @@ enum client_end {
 	END_PREFACE,  /* a bad PROXY header, or one from an untrusted peer */
 	END_UPSTREAM, /* the response was cut short by the upstream */
 	END_OVERLOAD,
-	END_PEER_FULL, /* its peer has caps.peer_connections already */
+	END_PEER_FULL,	       /* its peer has caps.peer_connections already */
+	END_HANDSHAKE,	       /* TLS was not agreed on, or what came is none */
+	END_HANDSHAKE_TIMEOUT, /* not within timeouts.head */
 	END_REASONS
 };
 const char *client_end_word(enum client_end);
@@ -59,6 +76,7 @@ struct client {
 	bool peer_trusted;
 	bool peer_known;		 /* an address; false for unix sockets */
 	bool secure;			 /* TLS */
+	unsigned listen;		 /* whence it came: a place in conf.listen */
 	bool served;			 /* a request before this one */
 	struct addr peer;		 /* who spoke to us; with PROXY protocol, whom its header names */
 	const struct netmask *peer_nets; /* the lists that hold it */
@@ -72,12 +90,13 @@ struct client {
 	enum client_end ends_for; /* why, when a response of its own accord ends it */
 };
 
-/* Takes fd, and turns it away when memory is out or its peer has as many connections as it may. */
-void client_accept(struct worker *, int fd, const struct addr *peer /* NULL: unix socket */,
-		   bool proxy_protocol);
+/* Takes fd, and turns it away when memory is out or its peer has as many connections as it may. listen: the
+ * place in conf.listen of where it came. */
+void client_accept(struct worker *, int fd, const struct addr *peer /* NULL: unix socket */, unsigned listen);
 
-/* A connection that can't be served at all: it gets a 503 without waiting, is counted, and fd is closed. */
-void client_turn_away(struct worker *, int fd, enum client_end);
+/* A connection that can't be served at all: it gets a 503 without waiting (none with TLS), is counted, and
+ * fd is closed. */
+void client_turn_away(struct worker *, int fd, unsigned listen, enum client_end);
 
 /* Ends it now; its exchange is cancelled and logged. */
 void client_close(struct client *, enum client_end);

@@ -20,7 +20,7 @@
 struct listener {
 	struct listeners *all;
 	int fd;
-	bool proxy_protocol;
+	unsigned place; /* in conf.listen */
 	struct event event;
 };
 
@@ -41,7 +41,8 @@ struct listeners {
 
 /* What is known of a connection that is handed on. */
 struct parcel {
-	uint8_t known, proxy_protocol;
+	bool known;
+	unsigned place; /* of its listener: workers of one generation have the same conf */
 	struct addr peer;
 };
 
@@ -75,7 +76,7 @@ static bool at_capacity(const struct worker *w)
 	return w->client_count >= share && all_clients(w) >= cap;
 }
 
-static void turn_away(struct listeners *l, int fd)
+static void turn_away(struct listeners *l, int fd, unsigned listen)
 {
 	const struct worker *w = l->worker;
 	unsigned missed;
@@ -83,16 +84,16 @@ static void turn_away(struct listeners *l, int fd)
 		log_warn("connections are turned away: %u are open, this worker has %u of at most %u, "
 			 "caps.connections is %u (%u more were turned away since the last message)",
 			 all_clients(w), w->client_count, w->client_max, conf_connections(w->conf), missed);
-	client_turn_away(l->worker, fd, END_OVERLOAD);
+	client_turn_away(l->worker, fd, listen, END_OVERLOAD);
 }
 
 /* For this worker, if it has room. */
-static void take(struct listeners *l, int fd, const struct addr *peer, bool proxy_protocol)
+static void take(struct listeners *l, int fd, const struct addr *peer, unsigned listen)
 {
 	if (is_full(l->worker) || at_capacity(l->worker))
-		turn_away(l, fd);
+		turn_away(l, fd, listen);
 	else
-		client_accept(l->worker, fd, peer, proxy_protocol);
+		client_accept(l->worker, fd, peer, listen);
 }
 
 /* --- handing on --- */
@@ -130,9 +131,9 @@ static int better_place(const struct listeners *l, bool full)
 	return -1;
 }
 
-static bool hand_on(int to, int fd, const struct addr *peer, bool proxy_protocol)
+static bool hand_on(int to, int fd, const struct addr *peer, unsigned listen)
 {
-	struct parcel parcel = {.known = peer != NULL, .proxy_protocol = proxy_protocol};
+	struct parcel parcel = {.known = peer != NULL, .place = listen};
 	if (peer)
 		parcel.peer = *peer;
 	union {
@@ -181,8 +182,8 @@ static void on_parcel(evutil_socket_t from, short what, void *arg)
 		if (n < 0)
 			return;
 		int fd = take_fd(&msg);
-		if (fd >= 0 && n == (ssize_t)sizeof(parcel))
-			take(l, fd, parcel.known ? &parcel.peer : NULL, parcel.proxy_protocol);
+		if (fd >= 0 && n == (ssize_t)sizeof(parcel) && parcel.place < l->worker->conf->listens)
+			take(l, fd, parcel.known ? &parcel.peer : NULL, parcel.place);
 		else if (fd >= 0)
 			close(fd);
 	}
@@ -196,12 +197,12 @@ static void place(struct listener *from, int fd, const struct sockaddr_storage *
 	struct addr peer;
 	bool known = addr_of_sockaddr((const struct sockaddr *)sa, &peer, NULL);
 	int to = better_place(l, is_full(l->worker));
-	if (to >= 0 && hand_on(to, fd, known ? &peer : NULL, from->proxy_protocol)) {
+	if (to >= 0 && hand_on(to, fd, known ? &peer : NULL, from->place)) {
 		metric_add(l->worker->count.handed_over, 1);
 		close(fd);
 		return;
 	}
-	take(l, fd, known ? &peer : NULL, from->proxy_protocol);
+	take(l, fd, known ? &peer : NULL, from->place);
 }
 
 static void keep_reserve(struct listeners *l)
@@ -253,7 +254,7 @@ static bool shed_one(struct listener *from)
 	int fd = take_connection(from->fd, &sa);
 	bool nobody = fd < 0 && errno == EAGAIN;
 	if (fd >= 0)
-		client_turn_away(l->worker, fd, END_OVERLOAD);
+		client_turn_away(l->worker, fd, from->place, END_OVERLOAD);
 	if (fd >= 0 || nobody)
 		keep_reserve(l);
 	return fd >= 0;
@@ -302,9 +303,9 @@ static void on_connection(evutil_socket_t fd, short what, void *arg)
 
 /* --- the set --- */
 
-static void open_one(struct listeners *l, struct listener *one, int fd, const struct conf_listen *conf)
+static void open_one(struct listeners *l, struct listener *one, int fd, unsigned listen)
 {
-	*one = (struct listener){.all = l, .fd = fd, .proxy_protocol = conf->proxy_protocol};
+	*one = (struct listener){.all = l, .fd = fd, .place = listen};
 	event_assign(&one->event, l->worker->loop.base, fd, EV_READ | EV_PERSIST, on_connection, one);
 	event_add(&one->event, NULL);
 }
@@ -328,7 +329,7 @@ struct listeners *listeners_open(struct worker *w, const struct worker_fds *fds)
 	timeout_class_init(&l->pause_class, &w->loop, PAUSE_US);
 	timeout_init(&l->pause, on_pause_over);
 	for (unsigned i = 0; i < fds->listeners; i++)
-		open_one(l, &l->listener[l->count++], fds->listener[i], &w->conf->listen[fds->listen[i]]);
+		open_one(l, &l->listener[l->count++], fds->listener[i], fds->listen[i]);
 	if (l->receive >= 0) {
 		event_assign(&l->receive_event, w->loop.base, l->receive, EV_READ | EV_PERSIST, on_parcel, l);
 		event_add(&l->receive_event, NULL);

@@ -235,16 +235,44 @@ bool reply_is_preflight(const struct exchange *x)
 	       cors_allows(x->worker->origin, x->worker->conf->origins, exchange_field(x, FIELD_ORIGIN));
 }
 
-void reply_overload(struct worker *w, int fd)
+static size_t overload_text(struct worker *w, char text[256])
 {
-	char text[256], waste[BLOCK_SMALL];
 	char *p = LIT(text, "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
 			    "Content-Length: 0\r\nX-Request-Id: ");
 	exchange_put_id(w, p);
 	p = LIT(p + REQUEST_ID, "\r\n\r\n");
-	ssize_t ignored = send(fd, text, (size_t)(p - text), MSG_DONTWAIT | MSG_NOSIGNAL);
+	return (size_t)(p - text);
+}
+
+void reply_overload(struct worker *w, int fd)
+{
+	char text[256], waste[BLOCK_SMALL];
+	ssize_t ignored = send(fd, text, overload_text(w, text), MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(fd, SHUT_WR);
 	ignored = recv(fd, waste, sizeof(waste),
 		       MSG_DONTWAIT); /* a request left unread would make a reset of the end */
+	(void)ignored;
+}
+
+void reply_shed(struct worker *w, struct stream *s)
+{
+	char text[256], waste[BLOCK_SMALL];
+	stream_write(s, text, overload_text(w, text));
+	stream_shutdown(s);
+	stream_read(s, waste, sizeof(waste));
+}
+
+void reply_plain_http(struct worker *w, int fd)
+{
+	static const char body[] = "This port serves HTTPS: what came is plain HTTP.\n";
+	char text[512];
+	char *p = LIT(text, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: "
+			    "text/plain\r\nContent-Length: ");
+	p = fmt_u64(p, sizeof(body) - 1);
+	p = LIT(p, "\r\nX-Request-Id: ");
+	exchange_put_id(w, p);
+	p = LIT(p + REQUEST_ID, "\r\n\r\n");
+	p = mempcpy(p, body, sizeof(body) - 1);
+	ssize_t ignored = send(fd, text, (size_t)(p - text), MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)ignored;
 }

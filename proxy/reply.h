@@ -24,4 +24,10 @@ bool reply_is_preflight(const struct exchange *x);
 /* A connection that can't be served at all: written without waiting. fd stays the caller's. */
 void reply_overload(struct worker *, int fd);
 
+/* The same for one that has begun, with TLS or without. */
+void reply_shed(struct worker *, struct stream *);
+
+/* The same for plain HTTP where TLS is spoken. */
+void reply_plain_http(struct worker *, int fd);
+
 #endif

@@ -69,8 +69,8 @@ static void stop_accepting(struct worker *w, bool last)
 }
 
 /*
- * Those between two requests, but where something may have come already and was not read yet: they get a
- * moment. Those in a request leave by themselves, since worker_leaving is true.
+ * Those between two requests, but where something may have come already and was not read yet, or in a
+ * handshake: these get a moment. Those in a request leave by themselves, since worker_leaving is true.
  */
 static void close_idle(struct worker *w, bool all)
 {
@@ -79,7 +79,7 @@ static void close_idle(struct worker *w, bool all)
 		next = i->next;
 		if (all || (c->state == CLIENT_IDLE && !c->stream.can_read) || c->state == CLIENT_PREFACE)
 			client_close(c, all ? END_CUT : END_LEAVING);
-		else if (c->state == CLIENT_IDLE)
+		else if (c->state == CLIENT_IDLE || c->state == CLIENT_HANDSHAKE)
 			timeout_arm(&w->linger, &c->timeout);
 	}
 }
@@ -174,6 +174,7 @@ static void on_beat(struct timeout *t)
 	struct worker *w = list_entry(t, struct worker, beat_timeout);
 	atomic_store(&board_self()->beat_us, w->loop.now);
 	timeout_arm(&w->beat, &w->beat_timeout);
+	tickets_advance(&w->tickets, w->loop.now); /* old keys go in time, whoever asks for them */
 	if (++w->beats % TRIM_BEATS == 0)
 		trim(w);
 }
@@ -290,6 +291,12 @@ static void open_counters(struct worker *w)
 	w->count.handed_over = plain(METRIC_HANDED_OVER);
 	w->count.log_dropped = metric_series(METRIC_LOG_DROPPED, ring_label(RING_ACCESS));
 	w->count.log_folded = plain(METRIC_LOG_FOLDED);
+	static const char *const handshakes[] = {"full", "resumed", "failed"};
+	for (int i = 0; i < 3; i++) {
+		char label[METRIC_LABELS];
+		metric_label(label, sizeof(label), "result", handshakes[i]);
+		w->count.handshakes[i] = metric_series(METRIC_TLS_HANDSHAKES, label);
+	}
 	histogram_open(&w->count.added, METRIC_ADDED_SECONDS, "");
 	for (int i = 0; i < END_REASONS; i++) {
 		char label[METRIC_LABELS];
@@ -429,6 +436,40 @@ static bool open_limiter(struct worker *w, struct shm *shm)
 	return w->limiter && w->tokens;
 }
 
+static struct tls_server *make_server(const struct conf_listen *l, const struct tickets *tickets)
+{
+	struct tls_cert **cert = calloc(l->certificates, sizeof(struct tls_cert *));
+	struct tls_server *s = NULL;
+	struct tls_wrong wrong;
+	unsigned n = 0, which;
+	while (cert && n < l->certificates) {
+		const struct conf_certificate *c = &l->certificate[n];
+		cert[n] = tls_cert_new(c->certificate.content, c->key.content, &wrong);
+		if (!cert[n])
+			break;
+		n++;
+	}
+	if (cert && n == l->certificates)
+		s = tls_server_new(cert, n, tickets, &which, &wrong);
+	while (n)
+		tls_cert_free(cert[--n]);
+	free(cert);
+	return s;
+}
+
+static bool open_tls(struct worker *w)
+{
+	tickets_open(&w->tickets, &w->info.tickets, w->loop.now);
+	explicit_bzero(&w->info.tickets, sizeof(w->info.tickets));
+	w->tls = calloc(w->conf->listens, sizeof(struct tls_server *));
+	for (unsigned i = 0; w->tls && i < w->conf->listens; i++) {
+		const struct conf_listen *l = &w->conf->listen[i];
+		if (l->certificates && !(w->tls[i] = make_server(l, &w->tickets)))
+			return false;
+	}
+	return w->tls != NULL;
+}
+
 /* As many connections as descriptors allow: the master has raised the limit as far as it may. */
 static void find_capacity(struct worker *w)
 {
@@ -453,8 +494,8 @@ static bool set_up(struct worker *w, struct shm *shm)
 	find_capacity(w);
 	w->log = access_log_open(w);
 	worker_time(w);
-	return w->log && open_sites(w) && open_cookies(w) && open_origins(w) && open_policies(w) &&
-	       open_limiter(w, shm);
+	return w->log && open_tls(w) && open_sites(w) && open_cookies(w) && open_origins(w) &&
+	       open_policies(w) && open_limiter(w, shm);
 }
 
 static void tear_down(struct worker *w)
@@ -473,6 +514,10 @@ static void tear_down(struct worker *w)
 	event_del(&w->channel_event);
 	loop_free(&w->loop);
 	block_pools_free();
+	for (unsigned i = 0; i < c->listens; i++)
+		tls_server_free(w->tls[i]);
+	explicit_bzero(&w->tickets, sizeof(w->tickets));
+	free(w->tls);
 	free(w->site);
 	free(w->upstream);
 	free(w->shadow);
@@ -481,7 +526,7 @@ static void tear_down(struct worker *w)
 	free((void *)(uintptr_t)w->cookie_rules.rule);
 }
 
-int worker_main(int channel, const struct start_info *info, struct shm *shm, struct conf *conf,
+int worker_main(int channel, struct start_info *info, struct shm *shm, struct conf *conf,
 		const struct worker_fds *fds)
 {
 	_Static_assert(END_REASONS <= sizeof(((struct worker *)0)->count.closed) / sizeof(series_t),
@@ -489,12 +534,14 @@ int worker_main(int channel, const struct start_info *info, struct shm *shm, str
 	static struct worker w;
 	w.channel = channel;
 	w.info = *info;
+	explicit_bzero(&info->tickets, sizeof(info->tickets));
 	w.conf = conf;
 	w.fds = fds;
 	if (!set_up(&w, shm)) {
 		say(channel, MSG_FAILED, "out of memory or descriptors");
 		return 1;
 	}
+	conf_wipe_keys(conf);
 	event_assign(&w.channel_event, w.loop.base, channel, EV_READ | EV_PERSIST, on_channel, &w);
 	event_add(&w.channel_event, NULL);
 	on_beat(&w.beat_timeout);

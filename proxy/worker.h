@@ -21,6 +21,7 @@
 #include "base/metric.h"
 #include "base/protocol.h"
 #include "base/shm.h"
+#include "base/tls_server.h"
 #include "conf/conf.h"
 #include "proxy/cookie.h"
 #include "proxy/cors.h"
@@ -31,6 +32,8 @@
 #include "ratelimit/limiter.h"
 
 enum worker_state { WORKER_STARTING, WORKER_SERVING, WORKER_QUIESCING, WORKER_GRACE, WORKER_CLOSING };
+
+enum handshake_end { HANDSHAKE_FULL, HANDSHAKE_RESUMED, HANDSHAKE_FAILED };
 
 struct listeners;
 struct access_log;
@@ -73,6 +76,8 @@ struct worker {
 	struct tokens *tokens;
 	struct access_log *log;
 
+	struct tickets tickets;	     /* of all its listeners with TLS */
+	struct tls_server **tls;     /* by place in conf.listen; NULL: a plain one */
 	struct listeners *listeners; /* all that it accepts from */
 	struct list clients;	     /* struct client */
 	unsigned client_count, client_max;
@@ -106,7 +111,8 @@ struct worker {
 
 	struct {
 		series_t connections, accepted, closed[24], active, bytes_in, bytes_out, malformed, unnamed,
-			shortages, handed_over, log_dropped, log_folded;
+			shortages, handed_over, log_dropped, log_folded,
+			handshakes[3]; /* by enum handshake_end */
 		struct histogram added;
 	} count;
 };
@@ -124,9 +130,9 @@ struct worker_fds {
 	unsigned peer_worker[CONF_WORKERS_MAX];
 };
 
-/* Runs until it is told to leave; the exit status. Takes the channel, the descriptors and the conf. */
-int worker_main(int channel, const struct start_info *, struct shm *, struct conf *,
-		const struct worker_fds *);
+/* Runs until it is told to leave; the exit status. Takes the channel, the descriptors and the conf;
+ * wipes the secrets that the info and the conf brought. */
+int worker_main(int channel, struct start_info *, struct shm *, struct conf *, const struct worker_fds *);
 
 /* The client was the last thing to do, maybe: leaves when nothing is left. */
 void worker_client_gone(struct worker *);

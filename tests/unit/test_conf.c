@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/conf_case.h"
+#include "tests/unit/tls_case.h"
 
 static char root[4096]; /* where the tests were started */
 
@@ -131,6 +132,14 @@ static const struct sample samples[] = {
 	{"listen[].proxy_protocol",
 	 "listen: [{address: 0.0.0.0:81, proxy_protocol: on}]\nclient_ip: {" TRUST "}\n" REST,
 	 "    proxy_protocol: on\n"},
+	{"listen[].tls[].certificate",
+	 "listen: [{address: 0.0.0.0:81, tls: {certificate: c.pem, key: k.pem}}]\n" REST,
+	 "    tls:\n      - certificate: /tmp/weir-conf-"},
+	{"listen[].tls[].key",
+	 "listen: [{address: 0.0.0.0:81, tls: [{certificate: c.pem, key: k.pem}, {certificate: c.pem, key: "
+	 "k.pem}]}]\n" REST,
+	 "        key: /tmp/weir-conf-"},
+	{"tls.tickets", "tls: {tickets: off}\n", "tls:\n  tickets: off\n"},
 	{"workers", "workers: 7\n", "workers: 7\n"},
 	{"user", "user: _weir\n", "user: \"_weir\"\n"},
 	{"client_ip.trusted_proxies", "client_ip: {trusted_proxies: [10.0.0.0/24, \"file:list\"]}\n",
@@ -152,6 +161,8 @@ static const struct sample samples[] = {
 	 "    url: \"redis://[::1]:7000/3\"\n"},
 	{"rate_limit.redis.username", REDIS("username: joe, password: s"), "    username: joe\n"},
 	{"rate_limit.redis.password", REDIS("password: s"), "    password: \"***\"\n"},
+	{"rate_limit.redis.ca", "rate_limit: {store: redis, redis: {url: \"rediss://h:7\", ca: c.pem}}\n",
+	 "    url: rediss://h:7/0\n    ca: /tmp/weir-conf-"},
 	{"rate_limit.redis.prefix", REDIS("prefix: \"w:2:\""), "    prefix: \"w:2:\"\n"},
 	{"rate_limit.redis.cluster", REDIS("cluster: no"), "    cluster: off\n"},
 	{"rate_limit.redis.timeout", REDIS("timeout: 20ms"), "    timeout: 20ms\n"},
@@ -179,6 +190,17 @@ static const struct sample samples[] = {
 	 "  origins: [\"https://*.example.com:444\", \"http://[::1]:80\"]\n"},
 	{"upstreams.*.servers", UP("servers: [10.0.0.1:80, \"[::1]:81\", \"unix:/a b\"]"),
 	 "    servers: [10.0.0.1:80, \"[::1]:81\", \"unix:/a b\"]\n"},
+	{"upstreams.*.tls.verify", UP("servers: [10.0.0.1:80], tls: {verify: off}"),
+	 "    tls:\n      verify: off\n"},
+	{"upstreams.*.tls.ca", UP("servers: [10.0.0.1:80], tls: {ca: c.pem}"), "      ca: /tmp/weir-conf-"},
+	{"upstreams.*.tls.name", UP("servers: [10.0.0.1:80], tls: {name: A.example, ca: c.pem}"),
+	 "      name: a.example\n"},
+	{"upstreams.*.tls.certificate",
+	 UP("servers: [10.0.0.1:80], tls: {ca: c.pem, certificate: c.pem, key: k.pem}"),
+	 "      certificate: /tmp/weir-conf-"},
+	{"upstreams.*.tls.key",
+	 UP("servers: [10.0.0.1:80], tls: {ca: c.pem, certificate: c.pem, key: k.pem}"),
+	 "      key: /tmp/weir-conf-"},
 	{"upstreams.*.timeouts.connect", UP("servers: [10.0.0.1:80], timeouts: {connect: 1500ms}"),
 	 "      connect: 1500ms\n"},
 	{"upstreams.*.timeouts.response", UP("servers: [10.0.0.1:80], timeouts: {response: 1h}"),
@@ -242,6 +264,14 @@ static const struct sample samples[] = {
 	{"log.refusals", "log: {refusals: 100/m}\n", "  refusals: 100/m\n"},
 };
 
+static void write_certificate(void)
+{
+	struct made m = make_certificate((struct making){.san = "DNS:a.example"});
+	write_file("c.pem", m.certificate);
+	write_file("k.pem", m.key);
+	free_made(&m);
+}
+
 static const struct sample *sample_of(const char *path)
 {
 	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++)
@@ -269,10 +299,11 @@ static void test_every_key_round_trips(void **state)
 	const struct conf_key_row *row = conf_keys(&n);
 	(void)state;
 	write_file("list", "10.7.0.0/16\n");
+	write_certificate();
 	for (unsigned i = 0; i < n; i++) {
 		if (is_container(row[i].type) || strcmp(row[i].type, "not built yet") == 0 ||
 		    strcmp(row[i].path, "listen") == 0 || strcmp(row[i].path, "sites") == 0 ||
-		    strcmp(row[i].path, "sites[].paths") == 0)
+		    strcmp(row[i].path, "sites[].paths") == 0 || strcmp(row[i].path, "listen[].tls") == 0)
 			continue;
 		const struct sample *s = sample_of(row[i].path);
 		if (!s)
@@ -301,6 +332,7 @@ struct frame {
 
 static const struct frame frames[] = {
 	{"listen[].", "listen: [{address: 127.0.0.1:8080, ", "}]\n" REST},
+	{"upstreams.*.tls.", UP_BEFORE "tls: {ca: c.pem, ", "}}}\n"},
 	{"upstreams.*.", UP_BEFORE, "}}\n"},
 	{"sites[].",
 	 "listen: [127.0.0.1:80]\nupstreams: {api: {servers: [127.0.0.1:9000]}}\nsites: [{hosts: [h], "
@@ -343,6 +375,7 @@ static void test_documented_defaults(void **state)
 	unsigned n, tried = 0;
 	const struct conf_key_row *row = conf_keys(&n);
 	(void)state;
+	write_certificate();
 	for (unsigned i = 0; i < n; i++) {
 		if (!row[i].initial[0])
 			continue;

@@ -15,13 +15,14 @@ struct bad {
 
 /* Added to MINIMAL, from its line 4 on. */
 static const struct bad added[] = {
-	{"reqests: 5\n", "4:1: unknown key `reqests` (expected listen, workers, user, client_ip, networks, "
-			 "deny, rate_limit, cookies, cors, upstreams, sites, timeouts, caps, drain, reload, "
-			 "health, admin, log)"},
+	{"reqests: 5\n",
+	 "4:1: unknown key `reqests` (expected listen, tls, workers, user, client_ip, networks, "
+	 "deny, rate_limit, cookies, cors, upstreams, sites, timeouts, caps, drain, reload, "
+	 "health, admin, log)"},
 	{"timeouts: {haed: 5s}\n", "4:12: unknown key `haed` (did you mean `head`?)"},
 	{"grace: 5s\n", "4:1: unknown key `grace` here (did you mean `drain.grace`?)"},
 	{"frobnicate: 1\n",
-	 "4:1: unknown key `frobnicate` (expected listen, workers, user, client_ip, networks, "
+	 "4:1: unknown key `frobnicate` (expected listen, tls, workers, user, client_ip, networks, "
 	 "deny, rate_limit, cookies, cors, upstreams, sites, timeouts, caps, drain, reload, "
 	 "health, admin, log)"},
 	{"rate_limit: {policies: {p: {reqests: 5, window: 60s}}}\n",
@@ -151,10 +152,7 @@ static const struct bad added[] = {
 	 "4:21: `store: redis` has no server (expected rate_limit.redis.url, such as "
 	 "redis://host:6379/0)"},
 	{"rate_limit: {redis: {timeout: 50ms}}\n",
-	 "4:21: `url` is missing (expected redis://host:port/db or unix:///path?db=N)"},
-	{"rate_limit: {store: redis, redis: {url: \"rediss://h:6379\"}}\n",
-	 "4:41: rediss:// is not built yet (write redis://; this version speaks to Redis "
-	 "without TLS)"},
+	 "4:21: `url` is missing (expected redis://host:port/db, rediss:// for TLS, or unix:///path?db=N)"},
 	{"rate_limit: {store: redis, redis: {url: \"http://u:topsecret@h\"}}\n",
 	 "4:41: `url` cannot be read (expected redis://host:6379/0, with user:password@ before "
 	 "the host where needed, or unix:///path)"},
@@ -172,8 +170,10 @@ static const struct bad added[] = {
 	{"rate_limit: {store: redis, redis: {url: \"redis://h\", cluster: on}}\n",
 	 "4:63: `cluster: on` is not built yet (write off, or remove it; this version speaks to "
 	 "one Redis server)"},
-	{"rate_limit: {store: redis, redis: {url: \"redis://h\", ca: /etc/ca.pem}}\n",
-	 "4:54: ca is not built yet (remove it; this version speaks to Redis without TLS)"},
+	{"rate_limit: {store: redis, redis: {url: \"redis://h\", ca: weir.yaml}}\n",
+	 "4:58: `ca` does nothing without TLS (expected rate_limit.redis.url to begin rediss://)"},
+	{"rate_limit: {store: redis, redis: {url: \"rediss://h\", ca: none.pem}}\n",
+	 "4:59: `ca`: none.pem cannot be read: No such file or directory (expected a readable file)"},
 	{"rate_limit: {store: redis, redis: {url: \"redis://h\", timeout: 1m}}\n",
 	 "4:63: `timeout` is `1m` (expected 1ms to 10s)"},
 	{"rate_limit: {store: redis, redis: {url: \"redis://h\", prefix: \"a b\"}}\n",
@@ -264,7 +264,7 @@ static const struct bad added[] = {
 	 "4:15: an anchor or a tag (write the value itself; a text that starts with & or ! goes "
 	 "in quotes)"},
 	{"<<: {deny: []}\n",
-	 "4:1: unknown key `<<` (expected listen, workers, user, client_ip, networks, deny, "
+	 "4:1: unknown key `<<` (expected listen, tls, workers, user, client_ip, networks, deny, "
 	 "rate_limit, cookies, cors, upstreams, sites, timeouts, caps, drain, reload, health, "
 	 "admin, log)"},
 	{"? [a]\n"
@@ -363,7 +363,7 @@ static const struct bad whole[] = {
 	 "sites: [{hosts: [a.com], upstream: api}]\n"
 	 "upstreams:\n"
 	 "  api: {servers: [10.0.0.1:80], tls: on}\n",
-	 "4:33: tls is not built yet (remove it; this version speaks plain HTTP to upstreams)"},
+	 "4:38: `tls` is a single value (expected `name: value` below it)"},
 	{"listen: [127.0.0.1:8080]\n"
 	 "sites: [{hosts: [a.com], upstream: api}]\n"
 	 "upstreams:\n"
@@ -418,7 +418,13 @@ static const struct bad whole[] = {
 	{"upstreams: {api: {servers: [127.0.0.1:9000]}}\n"
 	 "sites: [{hosts: [example.com], upstream: api}]\n"
 	 "listen: [{address: 0.0.0.0:80, tls: {certificate: a}}]\n",
-	 "3:32: tls is not built yet (remove it; this version serves plain HTTP)"},
+	 "3:37: `key` is missing (expected a PEM file: its private key, without a passphrase)\n"
+	 "3:51: `certificate`: a cannot be read: No such file or directory (expected a readable file)"},
+	{"upstreams: {api: {servers: [127.0.0.1:9000]}}\n"
+	 "sites: [{hosts: [example.com], upstream: api}]\n"
+	 "listen: [{address: 0.0.0.0:80, tls: []}]\n",
+	 "3:37: `tls` is an empty list (expected one certificate at least; remove `tls` to serve plain "
+	 "HTTP)"},
 	{"upstreams: {api: {servers: [127.0.0.1:9000]}}\n"
 	 "sites: [{hosts: [example.com], upstream: api}]\n"
 	 "listen: [{proxy_protocol: on}]\n",
