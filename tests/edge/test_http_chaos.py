@@ -40,6 +40,22 @@ def chunked(rnd, body, trailers=b""):
     return b"".join(out) + b"0\r\n" + trailers + b"\r\n"
 
 
+class Lazy:
+    """A socket whose owner reads little, and late."""
+
+    def __init__(self, sock, rnd):
+        self.sock, self.rnd, self.rests = sock, rnd, 30
+
+    def recv(self, n):
+        if self.rests and self.rnd.random() < 0.3:
+            self.rests -= 1
+            time.sleep(self.rnd.random() * 0.005)
+        return self.sock.recv(min(n, self.rnd.choice([1, 100, 4096, n, n])))
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+
 def dribble(rnd, send, data, surplus=b""):
     """Sends data in a few pieces. What is surplus goes in one with its last byte: later it would be an answer to what came since."""
     end = len(data) - 1 if surplus and data else len(data)
@@ -69,6 +85,8 @@ class Chaos:
 
     def origin(self, conn):
         conn.sock.settimeout(20)
+        if conn.number % 5 == 0:
+            conn.sock = Lazy(conn.sock, random.Random(conn.number))
         while True:
             req = conn.read_head()
             number = int(req.get("X-Number") or -1)
@@ -76,7 +94,7 @@ class Chaos:
                 self.fail("the origin got a request that nobody sent", req, conn.buf[:200])
                 return
             rnd = random.Random("%d %d" % (SEED, number))
-            if not self.respond(conn, req, rnd, number):
+            if not self.respond(conn, req, rnd, number) or rnd.random() < 0.1:    # unannounced, as a restart would
                 return
 
     def read(self, conn, req, number):
@@ -176,9 +194,12 @@ class Chaos:
     def client(self, weir, name, until):
         rnd = random.Random("%d client %s" % (SEED, name))
         serial = 0
+        lazy = random.Random(name)
         while time.monotonic() < until and not self.wrong:
             asked = []
             with weir.client(timeout=20, rcvbuf=rnd.choice([None, None, 4096])) as c:
+                if name % 4 == 0:
+                    c.sock = Lazy(c.sock, lazy)
                 try:
                     for _ in range(rnd.randrange(1, 5)):
                         serial += 1
