@@ -496,7 +496,8 @@ bool render_interim(struct exchange *x, const char *base)
 	struct run run = {.base = base};
 	char *p = put_status_line(&run, start, &x->resp);
 	for (const struct h1_field *f = x->resp.field, *end = f + x->resp.fields; f < end; f++) {
-		if (f->flags & H1_FIELD_STOPS || field_is(f->id, FIELD_HOP) || f->id == FIELD_CONTENT_LENGTH)
+		if (f->flags & H1_FIELD_STOPS || field_is(f->id, FIELD_HOP) ||
+		    f->id == FIELD_CONTENT_LENGTH || took_user(x, base, f))
 			continue;
 		p = put_line(&run, p, f);
 	}

@@ -309,6 +309,15 @@ def test_interim_responses_pass_in_order(weir):
         assert res.interim == [] and res.body == b"ok"
 
 
+def test_interim_response_does_not_tell_who_the_user_is(start, origins):
+    def script(conn):
+        conn.read_request()
+        conn.send(said(b"HTTP/1.1 103 Early Hints", b"", b"x-user-id: u-42", b"Link: </a>") + OK)
+    weir = start(base_config(origins(script=script), log={"user_header": "X-User-Id"}))
+    assert weir.get().interim[0].headers == [("Link", "</a>")]
+    assert weir.wait_log()[0]["visitor"]["userId"] == "u-42"
+
+
 @pytest.mark.parametrize("n, status", [(100, 200), (101, 502), (5000, 502)])
 def test_interim_responses_are_bounded_in_number(weir, n, status):
     for version in ("1.1", "1.0"):
