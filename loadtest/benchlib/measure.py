@@ -348,11 +348,15 @@ def calls(bench, program, row, result):
             strace.send_signal(signal.SIGINT)
             strace.wait(20)
             with open(out) as f:
-                total = re.search(r"^100\.00 +\S+ +\S+ +(\d+) .*total", f.read(), re.M)
-            result["calls"] = int(total[1]) / got["requests"]
+                counted = {name: int(n) for n, name in re.findall(r"^ *[\d.]+ +\S+ +\S+ +(\d+) .*?(\w+)$", f.read(), re.M)}
+            result["calls"] = counted["total"] / got["requests"]
+            result["waits"] = sum(counted.get(name, 0) for name in WAITS) / got["requests"]
         else:
             say("strace cannot attach: %s" % strace.stderr.read().decode().strip())
         strace.stderr.close()
+
+
+WAITS = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
 
 
 def traced(pgid, tracer):

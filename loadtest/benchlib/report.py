@@ -105,7 +105,7 @@ def markdown(meta, results, skipped, picture=None):
                  "%s %s" % v for v in meta["versions"].items())), ""]
     if m["load_at_start"] > 0.7:
         lines += ["The machine was not idle (load %.1f): times, rates and latencies are too high or too low, and say little; "
-                  "instructions and system calls do not drift." % m["load_at_start"], ""]
+                  "instructions do not drift, and system calls only in their waits." % m["load_at_start"], ""]
     lines += ["One worker each, the same origin (130 bytes of body unless said otherwise) and client (loadtest/load, 32 kept "
               "connections unless said otherwise), keep-alive on both sides, no access logs, no bodies on disk; "
               "%d s a run." % meta["seconds"], ""]

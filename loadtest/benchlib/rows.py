@@ -19,6 +19,8 @@ METRICS = {
                            "of user space a request: callgrind, the difference of two runs, so that the start falls out; perf "
                            "for programs that valgrind cannot run, n/a where the CPU's counter is not to be had"),
     "calls": Metric("calls", "%.2f", "low", "system calls a request: strace -c on all the proxy's processes under load"),
+    "waits": Metric("waits", "%.2f", "low", "those of them that wait for events: the fewer, the more events come at once, so that "
+                                            "they rise when the client is slow"),
     "p50_us": Metric("p50 us", "%.0f", "low", "median response time at the client"),
     "p99_us": Metric("p99 us", "%.0f", "low", "99th percentile of it"),
     "wrk_per_s": Metric("wrk req/s", "%.0f", "high", "the same asked by wrk, as a cross-check of our own client"),
@@ -50,8 +52,8 @@ METRICS = {
 }
 
 KINDS = {
-    "requests": ["requests_per_s", "busy", "cpu_us", "instructions", "calls", "p50_us", "p99_us", "wrk_per_s"],
-    "store": ["requests_per_s", "busy", "cpu_us", "store_cpu_us", "total_cpu_us", "instructions", "calls", "commands", "batch",
+    "requests": ["requests_per_s", "busy", "cpu_us", "instructions", "calls", "waits", "p50_us", "p99_us", "wrk_per_s"],
+    "store": ["requests_per_s", "busy", "cpu_us", "store_cpu_us", "total_cpu_us", "instructions", "calls", "waits", "commands", "batch",
               "incr_cpu_us", "incr_ratio", "script_cpu_us", "script_ratio"],
     "bodies": ["gb_per_s", "busy", "cpu_s_per_gb"],
     "handshakes": ["handshakes_per_s", "busy", "handshake_cpu_us", "handshakes_per_cpu_s", "resumed"],

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: MIT
 """What the benchmark is made of: the floor, its own client, and the bench itself on a tiny run."""
+import http.server
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from weirlib import ROOT, Origin, Proc, free_port, http, run_dir, wait_for, weir_bin
+from weirlib import ROOT, Origin, Proc, free_port, run_dir, wait_for, weir_bin
+from weirlib.client import http as fetch
 from weirlib.util import remove_dir
 
 sys.path.append(os.path.join(ROOT, "loadtest"))
@@ -24,7 +28,7 @@ pytestmark = pytest.mark.skipif(not all(os.access(p, os.X_OK) for p in (ORIGIN, 
 
 def answers(port):
     try:
-        return http(port, "/bench").status == 200
+        return fetch(port, "/bench").status == 200
     except OSError:
         return False
 
@@ -51,8 +55,8 @@ def load(port, *arguments, code=0):
 
 def test_floor_relays_what_it_does_not_understand(floor):
     body = os.urandom(3_000_000)
-    assert http(floor, "/upload", "POST", body=body).text() == "all of it came\n"
-    assert http(floor, "/bytes/3000000").body == b"x" * 3_000_000
+    assert fetch(floor, "/upload", "POST", body=body).text() == "all of it came\n"
+    assert fetch(floor, "/bytes/3000000").body == b"x" * 3_000_000
 
 
 def test_load_counts_what_it_did(floor):
@@ -87,6 +91,60 @@ def test_load_opens_idle_connections_and_connections_for_each_request(floor):
     assert opened == {"idle": 200} and got["requests"] == 100 and got["idle_lost"] == 0
     (got,) = load(floor, "-1", "-n", 100)
     assert got["requests"] == 100 and got["errors"] == 0
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *args):
+        pass
+
+
+class TlsServer(http.server.ThreadingHTTPServer):
+    """Each connection shakes hands in its own thread."""
+    daemon_threads = True
+
+    def __init__(self, context):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.context = context
+
+    def finish_request(self, request, client_address):
+        with self.context.wrap_socket(request, server_side=True) as s:
+            super().finish_request(s, client_address)
+
+    def handle_error(self, request, client_address):
+        pass    # a client that was done
+
+
+@pytest.fixture(scope="module")
+def tls_port():
+    directory, context = run_dir("tls"), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    cert, key = os.path.join(directory, "c"), os.path.join(directory, "k")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                    "/CN=x", "-out", cert, "-keyout", key], check=True, capture_output=True)
+    context.load_cert_chain(cert, key)
+    with TlsServer(context) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+    remove_dir(directory)
+
+
+def test_load_speaks_tls_with_whole_and_resumed_handshakes(tls_port):
+    (kept,) = load(tls_port, "-s", "-n", 50, "-c", 2)
+    assert kept["statuses"] == {"200": 50} and kept["handshakes"] == 2 and kept["received"] == 100
+    (whole,) = load(tls_port, "-s", "-1", "-n", 20, "-c", 2)
+    assert whole["requests"] == 20 and whole["handshakes"] >= 20 and whole["resumed"] == 0 and whole["errors"] == 0
+    (resumed,) = load(tls_port, "-s", "-1", "-R", "-n", 20, "-c", 2)
+    assert resumed["requests"] == 20 and resumed["resumed"] >= 16 and resumed["errors"] == 0
 
 
 def test_load_says_what_it_cannot_do(floor):
