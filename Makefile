@@ -76,11 +76,11 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(LIB)
 BUILD_DEPS := gcc make pkg-config libevent-dev libssl-dev libhiredis-dev libyaml-dev
 RUN_DEPS   := $(BUILD_DEPS) redis-server curl
 FUZZ_DEPS  := $(BUILD_DEPS) clang libclang-rt-dev python3
-TEST_DEPS  := $(RUN_DEPS) clang libclang-rt-dev libcmocka-dev python3 python3-pytest python3-websockets openssl ca-certificates procps strace wrk prometheus chromium chromium-driver
+TEST_DEPS  := $(RUN_DEPS) clang libclang-rt-dev libcmocka-dev python3 python3-pytest python3-websockets openssl ca-certificates procps slowhttptest strace wrk prometheus chromium chromium-driver
 LINT_DEPS  := $(BUILD_DEPS) clang clang-format clang-tidy cppcheck python3 git
 BENCH_DEPS := $(RUN_DEPS) python3 python3-matplotlib wrk nginx libnginx-mod-http-lua haproxy openssl valgrind strace
 
-.PHONY: run test unit edge fuzz fuzz-build lint analyze bench cost loadtest install clean deps-build deps-run deps-test deps-lint deps-bench deps-fuzz
+.PHONY: run test unit edge soak fuzz fuzz-build lint analyze bench cost loadtest install clean deps-build deps-run deps-test deps-lint deps-bench deps-fuzz
 
 deps-build deps-run deps-test deps-lint deps-bench deps-fuzz: deps-%:
 	@tools/deps $(if $(filter build,$*),$(BUILD_DEPS))$(if $(filter run,$*),$(RUN_DEPS))$(if $(filter \
@@ -110,6 +110,9 @@ fuzz-build: deps-fuzz ## only build the fuzz targets (libFuzzer, with sanitizers
 
 fuzz: fuzz-build ## all fuzz targets, TIME= seconds each (60), as many at once as there are CPUs; TARGETS="cookie json" picks some
 	@tools/fuzz --time $(or $(TIME),60) $(if $(CORPUS),--corpus $(CORPUS)) build/fuzz $(TARGETS)
+
+soak: all $(LOADBIN) ## bodies of 5 GB each way, with length and in chunks: memory stays flat
+	@WEIR_LARGE_MB=5120 tools/test --edge $(BUILD) $(if $(SANITIZE),$(BUILD),.) -k test_large -s
 
 lint: deps-lint ## format, floors, warnings of gcc and clang as errors
 	@clang-format --dry-run --Werror $(foreach d,$(FLOORS) tests/unit tests/fuzz loadtest,$(wildcard $(d)/*.[ch]))
