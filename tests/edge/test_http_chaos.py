@@ -11,8 +11,11 @@ import socket
 import threading
 import time
 
-from weirlib import Origin, base_config, wait_for
-from weirlib.client import ProtocolError
+import pytest
+
+from weirlib import Origin, base_config, free_port, wait_for
+from weirlib.client import ProtocolError, RawClient
+from weirlib.tls import Authority, Channel, context
 
 SECONDS = float(os.environ.get("WEIR_CHAOS_S", 5))
 SEED = int(os.environ.get("WEIR_CHAOS_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 31)
@@ -75,6 +78,7 @@ class Chaos:
     def __init__(self):
         self.wrong, self.answers, self.cuts, self.own = [], 0, 0, 0
         self.tunnels = 0
+        self.client_tls = None    # the clients' context
         self.lock = threading.Lock()
 
     def fail(self, *what):
@@ -197,7 +201,9 @@ class Chaos:
         lazy = random.Random(name)
         while time.monotonic() < until and not self.wrong:
             asked = []
-            with weir.client(timeout=20, rcvbuf=rnd.choice([None, None, 4096])) as c:
+            with RawClient(weir.way_in, timeout=20, rcvbuf=rnd.choice([None, None, 4096])) as c:
+                if self.client_tls:
+                    c.sock = Channel(c.sock, self.client_tls, "a.example")
                 if name % 4 == 0:
                     c.sock = Lazy(c.sock, lazy)
                 try:
@@ -303,12 +309,19 @@ class Chaos:
         return True
 
 
-def test_nobody_gets_anothers_bytes(start, closing):
-    chaos = Chaos()
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_nobody_gets_anothers_bytes(start, closing, tls):
+    chaos, plain, way_in = Chaos(), free_port(), free_port()
+    listen = {"address": "127.0.0.1:%d" % way_in}
+    if tls:
+        authority = closing.add(Authority())
+        leaf = authority.issue("a.example")
+        chaos.client_tls, listen["tls"] = context(authority), [leaf.yaml]
     made = [closing.add(Origin("chaos%d" % i, script=chaos.origin)) for i in range(2)]
-    weir = start(base_config(made, workers=2, sites=[{"hosts": ["*"], "upstream": "main", "upgrade": ["websocket"]}],
+    weir = start(base_config(made, workers=2, listen=[{"address": "127.0.0.1:%d" % plain}, listen], sites=[{"hosts": ["*"], "upstream": "main", "upgrade": ["websocket"]}],
                              upstreams={"main": {"servers": [o.address for o in made], "timeouts": {"response": "10s", "idle": "10s", "keepalive": "2s"}}},
-                             timeouts={"body": "10s", "head": "10s"}))
+                             timeouts={"body": "10s", "head": "10s"}), port=plain)
+    weir.way_in = way_in
     until = time.monotonic() + SECONDS
     clients = [threading.Thread(target=chaos.client, args=(weir, n, until)) for n in range(1, 17)]
     for t in clients:

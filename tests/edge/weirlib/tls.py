@@ -5,6 +5,7 @@ import re
 import socket
 import ssl
 import subprocess
+import threading
 
 from .util import remove_dir, run_dir
 
@@ -111,3 +112,65 @@ def s_client(port, *args, data=b"", timeout=20):
     """What `openssl s_client` prints, both streams."""
     run = openssl("s_client", "-connect", "127.0.0.1:%d" % port, *args, data=data, timeout=timeout)
     return (run.stdout + run.stderr).decode(errors="replace")
+
+
+class Channel:
+    """TLS over a socket, for a reader and a writer in threads of their own, and with half-closes: in place of the socket."""
+
+    def __init__(self, sock, ctx, name=None):
+        self.sock, self.lock, self.sending = sock, threading.Lock(), threading.Lock()
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.obj = ctx.wrap_bio(self.incoming, self.outgoing, server_side=name is None, server_hostname=name)
+        self._until(self.obj.do_handshake)
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def _flush(self):
+        with self.sending:
+            with self.lock:
+                data = self.outgoing.read()
+            if data:
+                self.sock.sendall(data)
+
+    def _until(self, step):
+        while True:
+            with self.lock:
+                try:
+                    result = step()
+                except ssl.SSLWantReadError:
+                    result = self
+                except ssl.SSLZeroReturnError:
+                    result = b""
+            self._flush()
+            if result is not self:
+                return result
+            data = self.sock.recv(65536)
+            with self.lock:
+                if data:
+                    self.incoming.write(data)
+                else:
+                    self.incoming.write_eof()
+
+    def recv(self, n=65536):
+        return self._until(lambda: self.obj.read(n))
+
+    def sendall(self, data):
+        for i in range(0, len(data), 65536):
+            with self.lock:
+                self.obj.write(data[i:i + 65536])
+            self._flush()
+
+    def send(self, data):
+        self.sendall(data)
+        return len(data)
+
+    def shutdown(self, how):
+        """Says goodbye, so that the other side knows the end from a cut."""
+        with self.lock:
+            try:
+                self.obj.unwrap()
+            except ssl.SSLError:
+                pass
+        self._flush()
+        self.sock.shutdown(how)
