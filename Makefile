@@ -66,6 +66,10 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@$(if $(V),,echo "  LD      $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
+$(BUILD)/tests/fuzz/h1_verdict: $(BUILD)/tests/fuzz/h1_verdict.o $(LIB)
+	@$(if $(V),,echo "  LD      $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(LIB)
 	@$(if $(V),,echo "  LD      $@")
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
@@ -75,8 +79,8 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(LIB)
 
 BUILD_DEPS := gcc make pkg-config libevent-dev libssl-dev libhiredis-dev libyaml-dev
 RUN_DEPS   := $(BUILD_DEPS) redis-server curl
-FUZZ_DEPS  := $(BUILD_DEPS) clang libclang-rt-dev python3
-TEST_DEPS  := $(RUN_DEPS) clang libclang-rt-dev libcmocka-dev python3 python3-pytest python3-websockets openssl ca-certificates procps slowhttptest strace wrk prometheus chromium chromium-driver
+FUZZ_DEPS  := $(BUILD_DEPS) clang libclang-rt-dev nodejs python3
+TEST_DEPS  := $(RUN_DEPS) libcmocka-dev python3 python3-pytest python3-websockets openssl ca-certificates procps slowhttptest strace wrk prometheus chromium chromium-driver
 LINT_DEPS  := $(BUILD_DEPS) clang clang-format clang-tidy cppcheck python3 git
 BENCH_DEPS := $(RUN_DEPS) python3 python3-matplotlib wrk nginx libnginx-mod-http-lua haproxy openssl valgrind strace
 
@@ -84,7 +88,7 @@ BENCH_DEPS := $(RUN_DEPS) python3 python3-matplotlib wrk nginx libnginx-mod-http
 
 deps-build deps-run deps-test deps-lint deps-bench deps-fuzz: deps-%:
 	@tools/deps $(if $(filter build,$*),$(BUILD_DEPS))$(if $(filter run,$*),$(RUN_DEPS))$(if $(filter \
-	  test,$*),$(TEST_DEPS))$(if $(filter lint,$*),$(LINT_DEPS))$(if $(filter bench,$*),$(BENCH_DEPS))$(if $(filter fuzz,$*),$(FUZZ_DEPS))
+	  test,$*),$(sort $(TEST_DEPS) $(FUZZ_DEPS)))$(if $(filter lint,$*),$(LINT_DEPS))$(if $(filter bench,$*),$(BENCH_DEPS))$(if $(filter fuzz,$*),$(FUZZ_DEPS))
 
 run: deps-run ## build, start redis, a demo origin and weir on 127.0.0.1:8080, and print requests to try
 	@$(MAKE) --no-print-directory -j$(shell nproc) all $(BUILD)/loadtest/origin
@@ -103,7 +107,7 @@ edge: all $(LOADBIN) ## only the edge tests; ARGS="-k name" picks some
 
 # Their library is built apart, by clang.
 MAKE_FUZZERS = $(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/fuzz CC=clang \
-               SANITIZE=fuzzer-no-link,address,undefined $(FUZZERS:%=build/fuzz/tests/fuzz/%)
+               SANITIZE=fuzzer-no-link,address,undefined $(FUZZERS:%=build/fuzz/tests/fuzz/%) build/fuzz/tests/fuzz/h1_verdict
 
 fuzz-build: deps-fuzz ## only build the fuzz targets (libFuzzer, with sanitizers)
 	@$(MAKE_FUZZERS)
@@ -117,7 +121,7 @@ soak: all $(LOADBIN) ## bodies of 5 GB each way, with length and in chunks: memo
 lint: deps-lint ## format, floors, warnings of gcc and clang as errors
 	@clang-format --dry-run --Werror $(foreach d,$(FLOORS) tests/unit tests/fuzz loadtest,$(wildcard $(d)/*.[ch]))
 	@tools/lint-floors
-	@$(MAKE) --no-print-directory BUILD=build/clang CC=clang build/clang/libweir.a
+	@$(MAKE) --no-print-directory BUILD=build/clang CC=clang build/clang/libweir.a $(FUZZERS:%=build/clang/tests/fuzz/%.o)
 
 analyze: deps-lint ## clang-tidy and cppcheck over the sources
 	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c11 -I. -D_GNU_SOURCE \

@@ -251,6 +251,9 @@ static enum h1_result parse_request_line(struct h1_head *h, const char *buf, siz
 	end -= VERSION_N + 1;
 	if (target >= end)
 		return h1_fail(h, 400, "a request line without a target");
+	/* RFC 9113, 3.4 and 11.6: reserved, so that no request is ever taken for the preface of HTTP/2. */
+	if (h->method == METHOD_OTHER && str_eq(h1_text(buf, h->method_text), STR("PRI")))
+		return h1_fail(h, 400, "the method PRI, which begins HTTP/2 and nothing else");
 	return parse_target(h, buf, target, end, len);
 }
 

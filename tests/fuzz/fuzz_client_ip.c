@@ -84,7 +84,7 @@ static void find(const struct client_source *src, const struct addr *peer, const
 				     values(&h->secret)};
 
 	memset(out, 0xa5, sizeof(*out));
-	client_ip_find(src, peer, &heard, out);
+	client_ip_find(src, peer, peer ? netset_lookup(src->nets, peer) : NULL, &heard, out);
 }
 
 static bool address_byte(char c)
@@ -145,6 +145,8 @@ static void check_named(const struct client_source *src, const struct addr *peer
 	bool single = src->header >= CLIENT_HEADER_ADDRESS;
 
 	promise(c->hops_n <= CLIENT_IP_HOPS);
+	/* Also those of an address that was looked up on the way are the client's own in the end. */
+	promise(c->kind == CLIENT_NOBODY ? !c->nets : c->nets == netset_lookup(src->nets, &c->addr));
 	promise((c->kind == CLIENT_PEER) == (peer && !is_trusted(peer)));
 	for (unsigned i = 0; i < c->hops_n; i++)
 		promise(is_trusted(&c->hops[i]) && stands_in_lines(list, &c->hops[i]));
@@ -157,7 +159,12 @@ static void check_named(const struct client_source *src, const struct addr *peer
 
 static bool same_client(const struct client_ip *a, const struct client_ip *b)
 {
-	return a->kind == b->kind && addr_eq(&a->addr, &b->addr) && a->hops_n == b->hops_n &&
+	return a->kind == b->kind && addr_eq(&a->addr, &b->addr);
+}
+
+static bool same_hops(const struct client_ip *a, const struct client_ip *b)
+{
+	return a->hops_n == b->hops_n &&
 	       (a->hops_n == 0 || memcmp(a->hops, b->hops, a->hops_n * sizeof(a->hops[0])) == 0);
 }
 
@@ -170,6 +177,8 @@ static void check_left(const struct client_source *src, const struct addr *peer,
 	struct heard more = *h;
 	struct lines *list = src->header == CLIENT_HEADER_FORWARDED ? &more.forwarded : &more.xff;
 	struct client_ip again;
+	/* The client came from a header of its own then, and nothing in the list has to stop the walk. */
+	bool single = src->header >= CLIENT_HEADER_ADDRESS;
 
 	if (c->kind != CLIENT_FORWARDED || is_trusted(&c->addr) || list->n == 0)
 		return;
@@ -178,7 +187,7 @@ static void check_left(const struct client_source *src, const struct addr *peer,
 	sheet_str(&s, list->v[0]);
 	list->v[0] = sheet_text(&s);
 	find(src, peer, &more, &again);
-	promise(same_client(c, &again));
+	promise(same_client(c, &again) && (single || same_hops(c, &again)));
 	if (list->n == LINES)
 		return;
 	*list = src->header == CLIENT_HEADER_FORWARDED ? h->forwarded : h->xff;
@@ -186,7 +195,7 @@ static void check_left(const struct client_source *src, const struct addr *peer,
 	list->n++;
 	list->v[0] = h->left;
 	find(src, peer, &more, &again);
-	promise(same_client(c, &again));
+	promise(same_client(c, &again) && (single || same_hops(c, &again)));
 }
 
 /* The origin, which trusts the same networks and weir, finds the same client in what weir writes. */

@@ -773,6 +773,21 @@ static void methods_are_known(void **state)
 }
 
 /* Each byte in each place of a request: the verdict is what the RFC says of that place. */
+/* Node refuses it in every form; an origin that speaks HTTP/2 too might take it for its preface. */
+static void fuzz_pri_is_no_method(void **state)
+{
+	static const struct row rows[] = {
+#define PRI 400, "the method PRI, which begins HTTP/2 and nothing else"
+		BAD(LINE("PRI / HTTP/1.1"), PRI),
+		BAD(LINE("PRI * HTTP/1.1"), PRI),
+		BAD(LINE("PRI http://b/ HTTP/1.0"), PRI),
+		GOOD(LINE("PRIX / HTTP/1.1"), "PRIX O / @a none keep"),
+		GOOD(LINE("pri / HTTP/1.1"), "pri O / @a none keep"),
+	};
+	(void)state;
+	check_rows(rows, sizeof(rows) / sizeof(rows[0]));
+}
+
 static void every_byte(void **state)
 {
 	(void)state;
@@ -967,6 +982,7 @@ int main(void)
 		cmocka_unit_test(fields_are_found),
 		cmocka_unit_test(absolute_spans),
 		cmocka_unit_test(methods_are_known),
+		cmocka_unit_test(fuzz_pri_is_no_method),
 		cmocka_unit_test(every_byte),
 		cmocka_unit_test(refused_at_once),
 		cmocka_unit_test(limits_hold),
