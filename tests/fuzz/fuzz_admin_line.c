@@ -71,7 +71,7 @@ static void check_command(const struct words *w, const char *line, size_t n)
 
 static bool same_lift(const struct lift *a, const struct lift *b)
 {
-	if (a->shadow != b->shadow || a->uid != b->uid || a->clients != b->clients || a->sites != b->sites ||
+	if (a->effect != b->effect || a->uid != b->uid || a->clients != b->clients || a->sites != b->sites ||
 	    strcmp(a->by, b->by) != 0 || strcmp(a->reason, b->reason) != 0)
 		return false;
 	for (unsigned i = 0; i < a->clients; i++)
@@ -91,7 +91,7 @@ static void check_lift(struct str line)
 
 	if (!lift_words_read(line, &l))
 		return;
-	promise(l.clients <= LIFT_CLIENTS && l.sites <= LIFT_SITES && l.reason[0]);
+	promise(l.clients <= LIFT_CLIENTS && l.sites <= LIFT_SITES && l.reason[0] && l.effect != LIFT_NONE);
 	for (unsigned i = 0; i < l.clients; i++)
 		promise(l.client[i].bits <= 128);
 	lift_words_write(&l, &written);
