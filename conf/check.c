@@ -110,6 +110,9 @@ static void check_rate_limit(struct load *l)
 		load_error(l, load_place(l, &r->redis),
 			   "`store: redis` has no server (expected rate_limit.redis.url, such as "
 			   "redis://host:6379/0)");
+	if (r->server.cluster == REDIS_CLUSTER_ON && r->server.db)
+		load_error(l, load_place(l, &r->server.url),
+			   "a Redis Cluster has no database %u (expected the url without it)", r->server.db);
 	if (!r->redis && r->server.url.n)
 		load_warning(l, load_place(l, &r->server.url),
 			     "rate_limit.redis is not used while rate_limit.store is memory");

@@ -18,6 +18,7 @@
 #define NETWORKS "networks: names, CIDRs, file:PATH"
 
 static const char *const store_words[] = {"memory", "redis", NULL};
+static const char *const cluster_words[] = {"auto", "on", "off", NULL};
 static const char *const failure_words[] = {"local", "allow", "deny", NULL};
 static const char *const mode_words[] = {"enforce", "shadow", NULL};
 static const char *const header_words[] = {"standard", "legacy", "off", NULL};
@@ -123,8 +124,8 @@ const struct key keys[] = {
 	{ROW("rate_limit.redis.prefix", "text", "weir:", "of all keys; keeps environments on one Redis apart"),
 		.type = &type_text, AT(conf, rate_limit.server.prefix), .fits = is_redis_prefix, .max = 64,
 		.expected = "visible ASCII without spaces and braces"},
-	{ROW("rate_limit.redis.cluster", "word: off", "off", "Redis Cluster; on and auto are not built yet"),
-		.type = &type_cluster, AT(conf, rate_limit.server.is_unix)},
+	{ROW("rate_limit.redis.cluster", "word: auto, on or off", "auto", "Redis Cluster; auto: the server is asked"),
+		.type = &type_word, AT(conf, rate_limit.server.cluster), .extra = cluster_words},
 	{ROW("rate_limit.redis.timeout", "duration", "50ms", "the longest a decision may hold a request up"),
 		.type = &type_duration, AT(conf, rate_limit.server.timeout_us), .min = MS, .max = 10 * S},
 	{ROW("rate_limit.redis.on_failure", "word: local, allow or deny", "local", "who decides without the store: local window, let in, 429"),

@@ -117,9 +117,8 @@ extern const struct key_type type_onoff, type_word, type_duration, type_size; /*
 extern const struct key_type type_count, type_text, type_lower, type_path, type_secret, type_secrets,
 	type_texts, type_file, type_unbuilt;
 extern const struct key_type type_listen, type_trusted, type_network, type_netlist, type_servers,
-	type_admin_http, type_for; /* types_net.c */
-extern const struct key_type type_workers, type_client_header, type_domain, type_origins,
-	type_cluster; /* types_own.c */
+	type_admin_http, type_for;							  /* types_net.c */
+extern const struct key_type type_workers, type_client_header, type_domain, type_origins; /* types_own.c */
 extern const struct key_type type_rate, type_access_log, type_mode, type_health_path;
 extern const struct key_type type_redis_url; /* redis_url.c */
 extern const struct key_type type_hosts, type_upstream, type_policy, type_prefix,

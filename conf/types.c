@@ -234,6 +234,8 @@ static bool set_word(struct load *l, const struct key *k, const struct node *n, 
 		return false;
 	if (scalar_is_off(s))
 		s = STR("off");
+	else if (scalar_is_on(s))
+		s = STR("on");
 	for (unsigned i = 0; words[i]; i++) {
 		if (!str_ieq(s, str_of(words[i])))
 			continue;

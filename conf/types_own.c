@@ -71,32 +71,6 @@ static void print_client_header(struct printer *p, const struct key *k, const vo
 						    : c->header_name);
 }
 
-/* --- rate_limit.redis.cluster --- */
-
-static bool set_cluster(struct load *l, const struct key *k, const struct node *n, void *frame)
-{
-	struct str s;
-	(void)frame;
-	if (!key_value_text(l, k, n, &s))
-		return false;
-	if (scalar_is_off(s))
-		return true;
-	if (!scalar_is_on(s) && !str_ieq(s, STR("auto")))
-		return key_value_refuse(l, k, n, "off");
-	load_error(
-		l, n,
-		"`cluster: %.*s` is not built yet (write off, or remove it; this version speaks to one Redis "
-		"server)",
-		RAW(n));
-	return false;
-}
-
-static void print_cluster(struct printer *p, const struct key *k, const void *frame)
-{
-	(void)frame;
-	printer_line(p, key_name(k), "off");
-}
-
 /* --- cookies.domain --- */
 
 static bool set_domain(struct load *l, const struct key *k, const struct node *n, void *frame)
@@ -309,7 +283,6 @@ static void print_rate(struct printer *p, const struct key *k, const void *frame
 
 const struct key_type type_workers = {set_workers, print_workers, false};
 const struct key_type type_client_header = {set_client_header, print_client_header, false};
-const struct key_type type_cluster = {set_cluster, print_cluster, false};
 const struct key_type type_domain = {set_domain, print_domain, false};
 const struct key_type type_origins = {set_origins, print_origins, true};
 const struct key_type type_health_path = {set_health_path, print_health_path, false};

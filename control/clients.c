@@ -140,9 +140,9 @@ static void peek_here(struct clients_peek *p, bool redis)
 
 static bool ask_redis(struct clients_peek *p);
 
-static void on_peeked(struct redis_call *call, const struct redis_reply *r)
+static void on_peeked(struct redis_command *command, const struct redis_reply *r)
 {
-	struct clients_peek *p = list_entry(call, struct clients_peek, call);
+	struct clients_peek *p = list_entry(command, struct clients_peek, command);
 	unsigned asks = p->asks - p->at < POLICY_MAX_APPLIED ? p->asks - p->at : POLICY_MAX_APPLIED;
 	struct redis_answer a;
 	if (!redis_script_answer(r, p->ask + p->at, asks, 0, &a)) {
@@ -157,10 +157,21 @@ static void on_peeked(struct redis_call *call, const struct redis_reply *r)
 		peek_here(p, true);
 }
 
+#define ANSWER_WITHIN USEC_PER_SEC
+
+/* To the server that decides of the client. False: it takes no calls now. */
+static bool send_about(struct control *c, const struct client_id *client, struct redis_command *command,
+		       unsigned argc, const struct str *argv)
+{
+	struct redis_servers *servers = fleet_servers(c->fleet);
+	char text[REDIS_CLIENT_ROOM];
+	unsigned slot = redis_slot((struct str){text, redis_script_client(text, client)});
+	return servers && redis_command_send(servers, command, slot, c->loop.now + ANSWER_WITHIN, argc, argv);
+}
+
 /* As many policies as one question holds; the others follow. */
 static bool ask_redis(struct clients_peek *p)
 {
-	struct redis_conn *conn = fleet_redis(p->control->fleet);
 	struct str argv[REDIS_PEEK_ARGS];
 	unsigned asks = p->asks - p->at < POLICY_MAX_APPLIED ? p->asks - p->at : POLICY_MAX_APPLIED;
 	const struct redis_question q = {
@@ -169,12 +180,12 @@ static bool ask_redis(struct clients_peek *p)
 		.ask = p->ask + p->at,
 		.asks = asks,
 	};
-	char *room = conn ? malloc(redis_script_room(q.prefix, asks, false)) : NULL;
+	char *room = malloc(redis_script_room(q.prefix, asks, false));
 	if (!room)
 		return false;
-	p->call.done = on_peeked;
+	p->command.done = on_peeked;
 	unsigned n = redis_script_peek_args(argv, room, &q);
-	bool sent = redis_conn_send(conn, &p->call, n, argv);
+	bool sent = send_about(p->control, &p->client, &p->command, n, argv);
 	free(room);
 	return sent;
 }
@@ -190,21 +201,20 @@ void clients_peek(struct clients_peek *p)
 		peek_here(p, redis);
 }
 
-static void on_wiped(struct redis_call *call, const struct redis_reply *r)
+static void on_wiped(struct redis_command *command, const struct redis_reply *r)
 {
-	struct clients_wipe *w = list_entry(call, struct clients_wipe, call);
+	struct clients_wipe *w = list_entry(command, struct clients_wipe, command);
 	w->done(w, r->kind == REDIS_INTEGER);
 }
 
 bool clients_wipe(struct control *c, const struct conf *conf, const struct client_id *client,
 		  struct clients_wipe *w)
 {
-	struct redis_conn *conn = fleet_redis(c->fleet);
 	struct str prefix = conf->rate_limit.server.prefix;
 	unsigned n = conf->rate_limit.policies;
 	size_t room = prefix.n + REDIS_KEY_ROOM;
-	char *keys = conn ? malloc(n * room + 1) : NULL;
-	struct str *argv = conn ? calloc(n + 1, sizeof(*argv)) : NULL;
+	char *keys = malloc(n * room + 1);
+	struct str *argv = calloc(n + 1, sizeof(*argv));
 	bool sent = false;
 	if (keys && argv) {
 		argv[0] = STR("DEL");
@@ -214,8 +224,8 @@ bool clients_wipe(struct control *c, const struct conf *conf, const struct clien
 				key,
 				redis_script_key(key, prefix, &conf->rate_limit.policy[i].policy, client)};
 		}
-		w->call.done = on_wiped;
-		sent = n > 0 && redis_conn_send(conn, &w->call, n + 1, argv);
+		w->command.done = on_wiped;
+		sent = n > 0 && send_about(c, client, &w->command, n + 1, argv);
 	}
 	free(keys);
 	free(argv);

@@ -11,7 +11,7 @@
 #include "control/state.h"
 #include "control/text.h"
 #include "ratelimit/limiter.h"
-#include "ratelimit/redis_conn.h"
+#include "ratelimit/redis_command.h"
 
 void clients_top_text(const struct control *, unsigned n, struct text *);
 void clients_top_json(const struct control *, unsigned n, struct json *);
@@ -29,7 +29,7 @@ struct clients_peek {
 	struct window_state *state; /* filled in: as many as asks */
 	enum verdict_source source; /* filled in */
 	void (*done)(struct clients_peek *);
-	struct redis_call call;
+	struct redis_command command;
 	unsigned at; /* asks that are answered */
 };
 void clients_peek(struct clients_peek *);
@@ -38,7 +38,7 @@ void clients_peek(struct clients_peek *);
  * not. */
 struct clients_wipe {
 	void (*done)(struct clients_wipe *, bool well);
-	struct redis_call call;
+	struct redis_command command;
 };
 bool clients_wipe(struct control *, const struct conf *, const struct client_id *, struct clients_wipe *);
 

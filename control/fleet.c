@@ -15,6 +15,7 @@
 
 #define POLL_US (50 * USEC_PER_MSEC) /* while somebody waits for other weirs */
 #define BUSY_TRIES 100
+#define LOOK_TICKS 10 /* seconds between two looks at what the servers say of themselves */
 
 /* --- what this weir knows --- */
 
@@ -383,7 +384,7 @@ void fleet_free(struct fleet *f)
 	struct list *l;
 	while ((l = list_first(&f->waits)))
 		finish_wait(f, list_entry(l, struct fleet_wait, link));
-	if (f->conn)
+	if (f->servers)
 		fleet_disconnect(f);
 	fleet_finish_looks(&f->looks_sent);
 	fleet_finish_looks(&f->looks);
@@ -400,4 +401,8 @@ void fleet_tick(struct fleet *f)
 {
 	end_those_over(f);
 	fleet_push(f);
+	fleet_see_trouble(f);
+	fleet_resubscribe(f);
+	if (f->servers && f->ticks++ % LOOK_TICKS == 0)
+		redis_servers_look(f->servers);
 }

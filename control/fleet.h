@@ -38,7 +38,7 @@
 
 struct control;
 struct fleet;
-struct redis_conn;
+struct redis_servers;
 
 /*
  *   ALONE (the memory store)
@@ -119,8 +119,8 @@ void fleet_forget(struct fleet *, const struct client_id *);
 /* Tells the other weirs to do the same, after the caller has removed the windows from the store. */
 void fleet_forgiven(struct fleet *, const struct client_id *);
 
-/* The connection for single questions, such as where a client stands. NULL: not READY. */
-struct redis_conn *fleet_redis(struct fleet *);
+/* The store's servers, for single questions, such as where a client stands. NULL: ALONE. */
+struct redis_servers *fleet_servers(const struct fleet *);
 
 /* Brings lifts and members up to date, then calls done (also when the store is away). The caller's until
  * then. */

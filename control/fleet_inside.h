@@ -6,7 +6,7 @@
 #include "control/fleet.h"
 #include "control/fleet_sync.h"
 #include "control/state.h"
-#include "ratelimit/redis_conn.h"
+#include "ratelimit/redis_command.h"
 
 #define FLEET_SEEN 4096 /* forgivings in FLEET_FORGIVEN_MS */
 
@@ -20,11 +20,14 @@ struct fleet {
 	enum fleet_state state;
 	char id[FLEET_ID];
 	char host[FLEET_HOST];
-	struct text base; /* PREFIX{fleet}: */
-	uint64_t target;  /* a hash of what is connected to, so that a reload sees a change */
-	struct redis_conn *conn, *sub;
+	struct text base;	       /* PREFIX{fleet}: */
+	uint64_t target;	       /* a hash of what is connected to, so that a reload sees a change */
+	struct redis_servers *servers; /* NULL: ALONE */
+	unsigned slot;		       /* of base */
+	struct redis_conn *sub;
 
-	struct redis_call call, subscribe; /* both are given out while `syncing`, `subscribing` */
+	struct redis_command command; /* given out while `syncing` */
+	struct redis_call subscribe;  /* and this while `subscribing` */
 	bool syncing, subscribing;
 	bool again;	       /* ask once more when the answer has come */
 	bool list, list_asked; /* the members are wanted; were asked for */
@@ -32,6 +35,7 @@ struct fleet {
 	bool leaving, first;   /* first: nothing was read from this store yet */
 	usec_t sent_at, latency;
 	char trouble[120];
+	unsigned ticks;
 	struct timeout_class answer_class, poll_class, ack_class;
 	struct timeout answer_timeout, poll_timeout;
 
@@ -78,5 +82,9 @@ void fleet_store_init(struct fleet *);
 /* Asks the store, now or, while a question is under way, when that is answered. */
 void fleet_push(struct fleet *);
 void fleet_disconnect(struct fleet *);
+/* Where the store has never answered, or does no more: why. */
+void fleet_see_trouble(struct fleet *);
+/* Where the connection for news is down: looks for another server to hear them of. */
+void fleet_resubscribe(struct fleet *);
 
 #endif

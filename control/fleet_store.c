@@ -53,9 +53,9 @@ const char *fleet_trouble(const struct fleet *f)
 	return f->trouble;
 }
 
-struct redis_conn *fleet_redis(struct fleet *f)
+struct redis_servers *fleet_servers(const struct fleet *f)
 {
-	return f->state == FLEET_READY && redis_conn_ready(f->conn) ? f->conn : NULL;
+	return f->servers;
 }
 
 /* --- the answer --- */
@@ -138,10 +138,10 @@ static void lose(struct fleet *f, const char *why)
 	fleet_finish_looks(&f->looks);
 }
 
-static void on_answer(struct redis_call *call, const struct redis_reply *r)
+static void on_answer(struct redis_command *command, const struct redis_reply *r)
 {
 	static const struct sync_reader reader = {NULL, on_lift, on_ended, on_forgiven, on_member};
-	struct fleet *f = list_entry(call, struct fleet, call);
+	struct fleet *f = list_entry(command, struct fleet, command);
 	struct sync_reader mine = reader;
 	struct sync_answer a;
 	f->syncing = false;
@@ -166,7 +166,9 @@ static void on_answer(struct redis_call *call, const struct redis_reply *r)
 static void on_answer_late(struct timeout *t)
 {
 	struct fleet *f = list_entry(t, struct fleet, answer_timeout);
-	redis_conn_drop(f->conn, REDIS_TIMEOUT, "no answer to control within 1 s");
+	if (f->command.call.node)
+		redis_conn_drop(redis_node_conn(f->command.call.node), REDIS_TIMEOUT,
+				"no answer to control within 1 s");
 }
 
 /* --- the question --- */
@@ -191,13 +193,14 @@ static bool send_question(struct fleet *f)
 		.end = ended,
 		.forgive = f->outbox,
 	};
-	return sync_write(&q, &f->args) && redis_conn_send(f->conn, &f->call, f->args.n, f->args.argv);
+	return sync_write(&q, &f->args) && redis_command_send(f->servers, &f->command, f->slot,
+							      now + ANSWER_WITHIN, f->args.n, f->args.argv);
 }
 
 void fleet_push(struct fleet *f)
 {
 	struct list *l;
-	if (f->state == FLEET_ALONE || !redis_conn_ready(f->conn))
+	if (f->state == FLEET_ALONE || !redis_servers_open(f->servers, f->slot))
 		return;
 	if (f->syncing) {
 		f->again = true;
@@ -221,15 +224,37 @@ void fleet_push(struct fleet *f)
 
 /* --- connections --- */
 
-static void on_changed(struct redis_conn *conn, void *owner)
+/* Of all that may have changed only the server of our keys matters. */
+static void look_at_store(struct fleet *f, const char *why)
 {
-	struct fleet *f = owner;
-	if (conn != f->conn)
+	if (!f->servers)
 		return;
-	if (redis_conn_ready(conn))
+	if (!redis_servers_open(f->servers, f->slot))
+		lose(f, why);
+	else if (f->state != FLEET_READY)
 		fleet_push(f);
-	else
-		lose(f, redis_failure_name(redis_conn_last_failure(conn)));
+}
+
+void fleet_see_trouble(struct fleet *f)
+{
+	if (!f->servers || redis_servers_open(f->servers, f->slot))
+		return;
+	enum redis_failure why = redis_servers_trouble(f->servers, f->slot);
+	if (why != REDIS_FINE)
+		set_state(f, FLEET_AWAY, redis_failure_name(why));
+}
+
+static void on_changed(void *owner, enum store_state from, enum store_state to, const char *why)
+{
+	(void)from, (void)to;
+	look_at_store(owner, why);
+}
+
+static void on_node_changed(void *owner, const char *place, enum store_state from, enum store_state to,
+			    const char *why)
+{
+	(void)place, (void)from, (void)to;
+	look_at_store(owner, why);
 }
 
 static void on_subscribed(struct redis_call *call, const struct redis_reply *r)
@@ -258,10 +283,12 @@ static void on_news(struct redis_conn *sub, void *owner, const struct redis_repl
 
 void fleet_disconnect(struct fleet *f)
 {
-	struct redis_conn *conn = f->conn, *sub = f->sub;
+	struct redis_servers *servers = f->servers;
+	struct redis_conn *sub = f->sub;
 	f->state = FLEET_ALONE; /* before what waited is called back */
-	f->conn = f->sub = NULL;
-	redis_conn_free(conn);
+	f->servers = NULL;
+	f->sub = NULL;
+	redis_servers_free(servers);
 	redis_conn_free(sub);
 	f->live = f->members = 0;
 	f->latency = 0;
@@ -269,33 +296,62 @@ void fleet_disconnect(struct fleet *f)
 	atomic_store(&board()->fleet, 0);
 }
 
+static void subscribe_at(struct fleet *f, const struct redis_target *target)
+{
+	const struct redis_conn_setup setup = {
+		.loop = &f->c->loop,
+		.target = target,
+		.owner = f,
+		.changed = on_sub_changed,
+		.pushed = on_news,
+	};
+	struct redis_conn *before = f->sub;
+	f->sub = redis_conn_new(&setup);
+	redis_conn_free(before);
+	if (f->sub)
+		redis_conn_start(f->sub);
+}
+
+/* In a cluster any node tells the news; where the one that did is gone another does. */
+void fleet_resubscribe(struct fleet *f)
+{
+	struct redis_target target;
+	if (!f->servers || !redis_servers_is_cluster(f->servers) || (f->sub && redis_conn_ready(f->sub)))
+		return;
+	if (redis_servers_any(f->servers, &target))
+		subscribe_at(f, &target);
+}
+
 static bool connect_both(struct fleet *f, const struct conf_redis *r)
 {
 	const struct redis_target target = redis_url_target(r);
-	struct redis_conn_setup setup = {
-		.loop = &f->c->loop, .target = &target, .owner = f, .changed = on_changed};
+	const struct redis_servers_setup setup = {
+		.loop = &f->c->loop,
+		.target = &target,
+		.timeout_us = r->timeout_us,
+		.owner = f,
+		.changed = on_changed,
+		.node_changed = on_node_changed,
+	};
 	f->base.n = 0;
 	text_add(&f->base, "%.*s{fleet}:", (int)r->prefix.n, r->prefix.p ? r->prefix.p : "");
-	f->conn = redis_conn_new(&setup);
-	setup.changed = on_sub_changed;
-	setup.pushed = on_news;
-	f->sub = redis_conn_new(&setup);
-	if (f->base.cut || !f->conn || !f->sub)
+	f->slot = redis_slot(STR("{fleet}"));
+	f->servers = redis_servers_new(&setup);
+	if (f->base.cut || !f->servers)
 		return false;
 	f->state = FLEET_CONNECTING;
 	f->first = true;
-	redis_conn_start(f->conn);
-	redis_conn_start(f->sub);
-	return true;
+	subscribe_at(f, &target);
+	return f->sub != NULL;
 }
 
 static uint64_t fingerprint(const struct fleet *f, const struct conf_redis *r)
 {
 	struct siphash_key key = siphash_key(f->c->info.hash_key);
 	const struct str part[] = {r->host, r->username, r->password, r->prefix};
-	uint64_t number[] = {r->is_unix, r->port, r->db, 0, 0, 0, 0};
+	uint64_t number[] = {r->is_unix, r->port, r->db, r->cluster, 0, 0, 0, 0};
 	for (unsigned i = 0; i < 4; i++)
-		number[3 + i] = siphash24(key, part[i].n ? part[i].p : "", part[i].n);
+		number[4 + i] = siphash24(key, part[i].n ? part[i].p : "", part[i].n);
 	return siphash24(key, number, sizeof(number));
 }
 
@@ -303,9 +359,9 @@ void fleet_configure(struct fleet *f)
 {
 	const struct conf_rate_limit *l = &control_conf(f->c)->rate_limit;
 	uint64_t target = l->redis ? fingerprint(f, &l->server) : 0;
-	if (f->conn && l->redis && target == f->target)
+	if (f->servers && l->redis && target == f->target)
 		return;
-	if (f->conn)
+	if (f->servers)
 		fleet_disconnect(f);
 	f->target = target;
 	if (!l->redis) {
@@ -318,7 +374,7 @@ void fleet_configure(struct fleet *f)
 
 void fleet_store_init(struct fleet *f)
 {
-	f->call.done = on_answer;
+	f->command.done = on_answer;
 	f->subscribe.done = on_subscribed;
 	timeout_init(&f->answer_timeout, on_answer_late);
 	timeout_class_init(&f->answer_class, &f->c->loop, ANSWER_WITHIN);

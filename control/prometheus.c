@@ -9,6 +9,7 @@
 #include "base/metric.h"
 #include "control/fleet.h"
 #include "control/status.h"
+#include "control/status_store.h"
 #include "proxy/servers.h"
 
 /* --- families that are counted --- */
@@ -162,6 +163,33 @@ static void fleet_size(const struct control *c, const char *name, struct text *t
 	sample(t, name, "", atomic_load(&board()->fleet));
 }
 
+static void store_nodes(const struct control *c, const char *name, struct text *t)
+{
+	unsigned in[STORE_STATES];
+	status_store_states(c, in);
+	for (unsigned i = 0; i < STORE_STATES; i++) {
+		char labels[METRIC_LABELS];
+		metric_label(labels, sizeof(labels), "state", store_state_name((enum store_state)i));
+		sample(t, name, labels, in[i]);
+	}
+}
+
+static void store_may_evict(const struct control *c, const char *name, struct text *t)
+{
+	unsigned may_evict;
+	uint64_t evicted;
+	status_store_evictions(c, &may_evict, &evicted);
+	sample(t, name, "", may_evict);
+}
+
+static void store_evicted(const struct control *c, const char *name, struct text *t)
+{
+	unsigned may_evict;
+	uint64_t evicted;
+	status_store_evictions(c, &may_evict, &evicted);
+	sample(t, name, "", evicted);
+}
+
 static void config_info(const struct control *c, const char *name, struct text *t)
 {
 	char labels[METRIC_LABELS];
@@ -298,6 +326,12 @@ const struct prometheus_row prometheus_rows[] = {
 	{"weir_lift_active", "gauge", "Lifts in force on this weir.", lift_active},
 	{"weir_blocks_active", "gauge", "Blocks in force on this weir.", block_active},
 	{"weir_fleet_size", "gauge", "Live weirs on the store; 0 while it was never learned.", fleet_size},
+	{"weir_store_nodes", "gauge", "Servers of the store by the state of control's connection to them.",
+	 store_nodes},
+	{"weir_store_may_evict", "gauge", "Servers of the store whose maxmemory-policy may evict keys.",
+	 store_may_evict},
+	{"weir_store_evicted_keys", "gauge", "Keys that the store's servers have evicted since they started.",
+	 store_evicted},
 	{"weir_config_info", "gauge", "The config in force, by its hash.", config_info},
 	{"weir_config_generation", "gauge", "Configs taken into force since the start.", config_generation},
 	{"weir_config_reload_failures_total", "counter", "Reloads that were refused.", reload_failures},

@@ -8,6 +8,7 @@
 #include "base/board.h"
 #include "base/metric.h"
 #include "control/fleet.h"
+#include "control/status_store.h"
 #include "control/units.h"
 #include "proxy/servers.h"
 
@@ -22,11 +23,6 @@ void status_client(const struct conf *conf, const struct addr *a, char out[CIDR_
 	struct cidr c = {*a, addr_is_v4(a) ? 128 : conf->client_ip.ipv6_prefix};
 	addr_mask(&c.addr, c.bits);
 	cidr_format(out, &c);
-}
-
-const char *status_store_state(const struct control *c)
-{
-	return control_conf(c)->rate_limit.redis ? fleet_state_name(fleet_state(c->fleet)) : "ready";
 }
 
 /* --- lifts --- */
@@ -328,24 +324,6 @@ static unsigned serving_workers(void)
 	return n;
 }
 
-static void store_json(const struct control *c, struct json *j)
-{
-	bool redis = control_conf(c)->rate_limit.redis;
-	json_obj_open(j);
-	json_key(j, "kind");
-	json_str(j, redis ? STR("redis") : STR("memory"));
-	json_key(j, "state");
-	json_str(j, str_of(status_store_state(c)));
-	json_key(j, "latency_ms");
-	if (redis && fleet_state(c->fleet) == FLEET_READY)
-		json_double(j, (double)fleet_latency(c->fleet) / 1e3, 3);
-	else
-		json_null(j);
-	json_key(j, "trouble");
-	json_str(j, fleet_trouble(c->fleet)[0] ? str_of(fleet_trouble(c->fleet)) : STR_NONE);
-	json_obj_close(j);
-}
-
 static void reload_json(struct json *j)
 {
 	json_key(j, "config");
@@ -376,7 +354,7 @@ void status_json(const struct control *c, struct json *j)
 	json_key(j, "connections");
 	json_u64(j, metric_family_sum(METRIC_CONNECTIONS, NULL));
 	json_key(j, "store");
-	store_json(c, j);
+	status_store_json(c, j);
 	json_key(j, "fleet");
 	json_u64(j, atomic_load(&board()->fleet));
 	json_key(j, "lifts");
@@ -389,23 +367,6 @@ void status_json(const struct control *c, struct json *j)
 	json_obj_close(j);
 }
 
-static void store_text(const struct control *c, struct text *t)
-{
-	const struct conf_rate_limit *l = &control_conf(c)->rate_limit;
-	unsigned live = atomic_load(&board()->fleet);
-	char latency[UNITS_TEXT];
-	if (!l->redis) {
-		text_add(t, "store\tmemory: exact across the workers of this weir\n");
-		return;
-	}
-	text_add(t, "store\tredis %.*s: %s", (int)l->server.url.n, l->server.url.p, status_store_state(c));
-	if (fleet_state(c->fleet) == FLEET_READY)
-		text_add(t, ", answers in %s", units_duration(latency, fleet_latency(c->fleet)));
-	if (fleet_trouble(c->fleet)[0])
-		text_add(t, " (%s)", fleet_trouble(c->fleet));
-	text_add(t, live ? "\nfleet\t%u live\n" : "\nfleet\tnot known yet\n", live);
-}
-
 void status_summary_text(const struct control *c, struct text *t)
 {
 	char up[UNITS_TEXT], rate[UNITS_TEXT];
@@ -416,7 +377,7 @@ void status_summary_text(const struct control *c, struct text *t)
 	text_add(t, "config\t%s (generation %u)\n", board()->config_hash, atomic_load(&board()->generation));
 	text_add(t, "requests\t%s a second, %llu connections\n", units_rate(rate, rates_a_second(&c->rates)),
 		 (unsigned long long)metric_family_sum(METRIC_CONNECTIONS, NULL));
-	store_text(c, t);
+	status_store_text(c, t);
 	text_add(t, lifts ? "limits\tLIFTED: %u lift%s in force\n" : "limits\ton\n", lifts,
 		 lifts == 1 ? "" : "s");
 	if (blocks)

@@ -32,9 +32,6 @@ void status_scope_json(const struct lift *, struct json *);
 /* A client's address as it is counted: 192.0.2.1, 2001:db8::/64. */
 void status_client(const struct conf *, const struct addr *, char out[CIDR_TEXT]);
 
-/* The store in a word or two: its kind, and the state that most workers see. */
-const char *status_store_state(const struct control *);
-
 /* The servers of the config in force; false ends the walk. */
 struct server_row;
 void status_each_server(const struct control *, void (*row)(void *, const struct server_row *), void *ctx);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/stream.h"
 #include "ratelimit/redis_lookup.h"
+#include "ratelimit/redis_resp.h"
 #include "ratelimit/redis_trouble.h"
 
 #define MAGIC 0x72646973u
@@ -212,30 +213,12 @@ void redis_conn_sent(struct redis_conn *c, struct redis_call *call, size_t n)
 	c->waiting++;
 }
 
-static char *bulk_head(char *out, char sign, size_t n)
-{
-	*out++ = sign;
-	out = fmt_u64(out, n);
-	memcpy(out, "\r\n", 2);
-	return out + 2;
-}
-
 static bool put(struct redis_conn *c, struct redis_call *call, unsigned argc, const struct str *argv)
 {
-	size_t want = FMT_U64_MAX + 3;
-	for (unsigned i = 0; i < argc; i++)
-		want += argv[i].n + FMT_U64_MAX + 5;
-	char *at = redis_conn_room(c, want), *out = at;
-	if (!at)
+	char *out = redis_conn_room(c, redis_resp_room(argc, argv));
+	if (!out)
 		return false;
-	out = bulk_head(out, '*', argc);
-	for (unsigned i = 0; i < argc; i++) {
-		out = bulk_head(out, '$', argv[i].n);
-		out = fmt_str(out, argv[i]);
-		memcpy(out, "\r\n", 2);
-		out += 2;
-	}
-	redis_conn_sent(c, call, (size_t)(out - at));
+	redis_conn_sent(c, call, (size_t)(redis_resp_write(out, argc, argv) - out));
 	return true;
 }
 

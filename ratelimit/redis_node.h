@@ -71,8 +71,8 @@ struct redis_server {
 	struct redis_info info; /* as of the last INFO; empty where that is denied */
 	bool told;		/* it is not */
 	/*
-	 * In a cluster, as of the last map: its slots, a bit each (NULL: all), and a text that lies in one of
-	 * them, for keys that belong to the server. Another one when the slots have moved.
+	 * Its slots, a bit each (NULL: all), and a text that lies in one of them, for keys that belong to the
+	 * server. In a cluster as of the last map: "" before there is one, and another when slots have moved.
 	 */
 	const uint64_t *slots;
 	char tag[REDIS_TAG];

@@ -27,9 +27,10 @@ struct member {
 	char host[HOST_MAX];
 	char place[HOST_MAX + 8];
 	uint16_t port;
-	uint16_t at; /* its place in the list */
-	bool owns;   /* slots */
-	bool listed; /* in the map that is being read */
+	uint16_t at;	/* its place in the list */
+	bool owns;	/* slots */
+	bool listed;	/* in the map that is being read */
+	usec_t awaited; /* until when calls wait for its first connection */
 	uint64_t slots[REDIS_SLOTS / 64];
 };
 
@@ -103,17 +104,23 @@ static struct member *member_at(struct redis_servers *s, const struct member *fr
 }
 
 /* The node of a cluster knows one database; the url's own says so where another is named. */
-static bool member_connect(struct member *m)
+static struct redis_target target_of(const struct member *m)
 {
-	struct redis_servers *s = m->servers;
-	struct redis_target target = s->target;
-	if (m->node)
-		return true;
+	struct redis_target target = m->servers->target;
 	if (m->at) {
 		target.host = str_of(m->host);
 		target.port = m->port;
 		target.is_unix = false;
 	}
+	return target;
+}
+
+static bool member_connect(struct member *m)
+{
+	struct redis_servers *s = m->servers;
+	if (m->node)
+		return true;
+	const struct redis_target target = target_of(m);
 	const struct redis_node_setup setup = {
 		.loop = s->loop,
 		.target = &target,
@@ -123,6 +130,10 @@ static bool member_connect(struct member *m)
 		.redirected = on_redirected,
 	};
 	m->node = redis_node_new(&setup);
+	if (m->node && s->owner) {
+		redis_node_place(m->node, NULL, "");
+		m->awaited = s->loop->now + s->setup.timeout_us;
+	}
 	return m->node != NULL;
 }
 
@@ -136,6 +147,12 @@ static void member_disconnect(struct member *m)
 static bool member_open(const struct member *m)
 {
 	return m && m->node && redis_node_open(m->node);
+}
+
+/* It has just been given slots, and is being connected: that is no outage. */
+static bool member_awaited(const struct member *m)
+{
+	return m && m->node && m->awaited > m->servers->loop->now;
 }
 
 static bool can_be_asked(const struct member *m)
@@ -409,6 +426,8 @@ static bool learn(struct redis_servers *s)
 		return false;
 	for (unsigned i = 0; i < REDIS_SLOTS; i++)
 		s->owner[i] = NOBODY;
+	if (s->member[0]->node)
+		redis_node_place(s->member[0]->node, NULL, "");
 	set_state(s, STORE_CONNECTING, "it is a Redis Cluster");
 	s->pause = MAP_SOON;
 	look_again(s);
@@ -426,6 +445,7 @@ static void on_node_changed(struct redis_node *n, void *owner, enum store_state 
 	struct redis_servers *s = m->servers;
 	enum store_state to = redis_node_state(n);
 	bool connected = from == STORE_CONNECTING;
+	m->awaited = 0;
 	if (!s->owner && !(connected && is_cluster(s, m) && learn(s))) {
 		set_state(s, to, why);
 		return;
@@ -445,16 +465,8 @@ static void on_node_changed(struct redis_node *n, void *owner, enum store_state 
 
 bool redis_servers_open(const struct redis_servers *s, unsigned slot)
 {
-	return member_open(member_of(s, slot));
-}
-
-bool redis_servers_send(struct redis_servers *s, struct node_call *c)
-{
-	const struct member *m = member_of(s, c->slot);
-	c->node = NULL;
-	c->moves = 0;
-	c->again = c->late = false;
-	return m && m->node && redis_node_send(m->node, c, false);
+	const struct member *m = member_of(s, slot);
+	return member_open(m) || (member_awaited(m) && s->parked_n < PARKED_MAX);
 }
 
 void redis_servers_late(struct redis_servers *s, struct node_call *c)
@@ -477,6 +489,17 @@ static bool park(struct redis_servers *s, struct node_call *c)
 	if (!timeout_armed(&s->parked_timer))
 		timeout_arm(&s->parked_class, &s->parked_timer);
 	return true;
+}
+
+bool redis_servers_send(struct redis_servers *s, struct node_call *c)
+{
+	const struct member *m = member_of(s, c->slot);
+	c->node = NULL;
+	c->moves = 0;
+	c->again = c->late = c->ask_there = false;
+	if (member_awaited(m))
+		return park(s, c);
+	return m && m->node && redis_node_send(m->node, c, false);
 }
 
 static void lost(struct node_call *c, enum redis_failure f)
@@ -595,6 +618,14 @@ const struct redis_server *redis_servers_each(const struct redis_servers *s, uns
 		return redis_node_server(m->node);
 	}
 	return NULL;
+}
+
+bool redis_servers_any(struct redis_servers *s, struct redis_target *target)
+{
+	const struct member *m = somebody(s, member_open);
+	if (m)
+		*target = target_of(m);
+	return m != NULL;
 }
 
 void redis_servers_look(struct redis_servers *s)

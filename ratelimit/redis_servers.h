@@ -64,6 +64,8 @@ enum redis_failure redis_servers_trouble(const struct redis_servers *, unsigned 
 /* Those that have slots, by their place in the list; NULL beyond it. */
 const struct redis_server *redis_servers_each(const struct redis_servers *, unsigned i, enum store_state *,
 					      const char **place);
+/* Where somebody is who takes calls; the texts are the servers'. False: nobody does. */
+bool redis_servers_any(struct redis_servers *, struct redis_target *);
 /* Asks each for INFO anew. */
 void redis_servers_look(struct redis_servers *);
 

@@ -154,7 +154,6 @@ UNBUILT = {
     "discover": (upstream("discover: \"srv:a.internal\" #!"), "discover"),
     "health": (upstream("servers: [\"127.0.0.1:9000\"]", "health: {path: /h, interval: 10s} #!"), "health"),
     "rediss": (redis("url: rediss://127.0.0.1:6379/0 #!"), "rediss"),
-    "cluster": (redis("url: redis://127.0.0.1:6379/0", "cluster: on #!"), "cluster"),
 }
 
 

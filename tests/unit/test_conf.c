@@ -165,6 +165,7 @@ static const struct sample samples[] = {
 	 "    url: rediss://h:7/0\n    ca: /tmp/weir-conf-"},
 	{"rate_limit.redis.prefix", REDIS("prefix: \"w:2:\""), "    prefix: \"w:2:\"\n"},
 	{"rate_limit.redis.cluster", REDIS("cluster: no"), "    cluster: off\n"},
+	{"rate_limit.redis.cluster", REDIS("cluster: true"), "    cluster: on\n"},
 	{"rate_limit.redis.timeout", REDIS("timeout: 20ms"), "    timeout: 20ms\n"},
 	{"rate_limit.redis.on_failure", REDIS("on_failure: deny"), "    on_failure: deny\n"},
 	{"rate_limit.fleet", "rate_limit: {store: redis, fleet: 4, redis: {url: redis://h}}\n",

@@ -164,12 +164,10 @@ static const struct bad added[] = {
 	 "4:41: `url` cannot be read (expected a database from 0 to 1023 after the host's `/`)"},
 	{"rate_limit: {store: redis, redis: {url: \"redis://user@h\"}}\n",
 	 "4:41: a username of Redis without a password (expected rate_limit.redis.password)"},
-	{"rate_limit: {store: redis, redis: {url: \"redis://h\", cluster: auto}}\n",
-	 "4:63: `cluster: auto` is not built yet (write off, or remove it; this version speaks "
-	 "to one Redis server)"},
-	{"rate_limit: {store: redis, redis: {url: \"redis://h\", cluster: on}}\n",
-	 "4:63: `cluster: on` is not built yet (write off, or remove it; this version speaks to "
-	 "one Redis server)"},
+	{"rate_limit: {store: redis, redis: {url: \"redis://h\", cluster: maybe}}\n",
+	 "4:63: `cluster` is `maybe` (expected auto, on or off)"},
+	{"rate_limit: {store: redis, redis: {url: \"redis://h/3\", cluster: on}}\n",
+	 "4:41: a Redis Cluster has no database 3 (expected the url without it)"},
 	{"rate_limit: {store: redis, redis: {url: \"redis://h\", ca: weir.yaml}}\n",
 	 "4:58: `ca` does nothing without TLS (expected rate_limit.redis.url to begin rediss://)"},
 	{"rate_limit: {store: redis, redis: {url: \"rediss://h\", ca: none.pem}}\n",
