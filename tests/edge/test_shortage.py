@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: MIT
 """When something runs out: weir sheds what it cannot serve, says so, and is itself again when there is more."""
+import collections
 import fcntl
+import mmap
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from weirlib import base_config, wait_for
-from weirlib.client import build
+from weirlib.client import ProtocolError, build
 from weirlib.util import stat_fields
 from weirlib.weir import SANITIZED
 
@@ -284,3 +288,86 @@ def test_ports_that_ran_out_are_no_servers_fault(tmp_path):
     if run.returncode == 77:
         pytest.skip("no network namespace can be made here")
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+class Failing:
+    """malloc and its like fail every so many calls in one process, from when they are told to (failing.c)."""
+
+    def __init__(self, tmp_path):
+        source = os.path.join(os.path.dirname(__file__), "weirlib", "failing.c")
+        self.library, path = str(tmp_path / "failing.so"), str(tmp_path / "every")
+        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", self.library, source], check=True)
+        with open(path, "wb") as f:
+            f.truncate(4096)
+        os.chmod(str(tmp_path), 0o777)
+        os.chmod(path, 0o666)
+        with open(path, "r+b") as f:
+            self.shared = mmap.mmap(f.fileno(), 4096)
+        self.env = {"LD_PRELOAD": self.library, "LD_WEIR_FAILING": path}
+
+    def every(self, n, pid):
+        self.shared[:8] = struct.pack("II", n, pid)
+
+    def failed(self):
+        return struct.unpack("I", self.shared[8:12])[0]
+
+
+def mixed_traffic(weir, seconds):
+    """All that takes memory, from many connections at a time. Counts the answers by status; 0: none came whole."""
+    statuses, until, lock = collections.Counter(), time.monotonic() + seconds, threading.Lock()
+
+    def one(kind):
+        with weir.client(source="127.0.0.8", timeout=10) as c:
+            if kind == 0:
+                return c.request("GET", "/bytes/300000").status
+            if kind == 1:
+                return c.request("POST", "/echo", body=[b"x" * 30000] * 4).status
+            if kind == 2:
+                return c.request("POST", "/echo", body=b"y" * 100000).status
+            if kind == 3:
+                c.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"z" * 9000)
+                return c.send(b"z" * 3000 + b"\r\n\r\n").read_response().status
+            if kind == 4:
+                return c.request("GET", "/chunked/100000").status
+            res = c.ws_open()
+            if res.status == 101:
+                c.ws_send(b"w" * 40000)
+                assert c.ws_read()[1] == b"w" * 40000
+            return res.status
+
+    def client(n):
+        while time.monotonic() < until:
+            try:
+                status = one(n % 6)
+            except (OSError, ProtocolError, EOFError):
+                status = 0
+            with lock:
+                statuses[status] += 1
+            n += 1
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(24)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return statuses
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer has the place of malloc")
+def test_memory_that_fails_anywhere(origin, redis, start, tmp_path):
+    """Each place that asks for memory is denied it at some time: no crash, nothing lost, nothing left behind."""
+    failing = Failing(tmp_path)
+    many = {"policies": {"default": {"requests": 1000000, "window": "60s"}}, "store": "redis",
+            "redis": {"url": "redis://127.0.0.1:%d/0" % redis.port}}
+    weir = start(base_config(origin, workers=1, rate_limit=many,
+                             sites=[{"hosts": ["*"], "upstream": "main", "upgrade": ["websocket"]}]), env=failing.env)
+    pid, = weir.workers()
+    for every in (2, 3, 7, 20):
+        failing.every(every, pid)
+        statuses = mixed_traffic(weir, 1)
+        failing.every(0, pid)
+        assert set(statuses) <= {0, 101, 200, 502, 503, 504}, statuses
+        assert weir.workers() == [pid]
+        whole(weir)
+    assert failing.failed() > 100
+    assert weir.metric("weir_memory_shortages_total") > 10
+    assert set(mixed_traffic(weir, 0.5)) == {101, 200}
