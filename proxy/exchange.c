@@ -73,6 +73,7 @@ struct exchange *exchange_begin(struct client *c)
 	x->req_body.done = true;
 	list_init(&x->ticket.link);
 	x->ticket.asks = 0;
+	x->ticket.looked = false;
 	x->ticket.question = NULL;
 	x->lift_id[0] = 0;
 	h1_head_init(&x->req, x->req_field, (uint16_t)fields);
@@ -369,22 +370,6 @@ static void refuse(struct exchange *x, const char *why)
 		reply(x, 429, why);
 }
 
-/* Tunnels count too. Nobody, the exempt and those for whom limits are lifted are held to nothing. */
-static enum step stage_hold(struct exchange *x)
-{
-	const struct conf *conf = x->worker->conf;
-	if (!conf->caps.client_requests || x->who.kind == CLIENT_NOBODY || x->verdict == VERDICT_EXEMPT)
-		return STEP_NEXT;
-	struct addr key = client_key(x->who.addr, conf->client_ip.ipv6_prefix);
-	x->held = tally_enter(TALLY_REQUESTS, &key, conf->caps.client_requests);
-	if (x->held || lifted(x) != LIFT_NONE)
-		return STEP_NEXT;
-	x->verdict = VERDICT_CROWDED;
-	site_count_refusal(x->stats, REFUSAL_IN_FLIGHT);
-	refuse(x, "too many requests from your address are being served");
-	return STEP_DONE;
-}
-
 static enum step limit(struct exchange *x)
 {
 	const struct ticket *t = &x->ticket;
@@ -447,11 +432,11 @@ static enum step stage_token(struct exchange *x)
 	return STEP_NEXT;
 }
 
-static enum step stage_admit(struct exchange *x)
+/* A client of whom the store has said until when it refuses him gets no further: a flood holds nothing. */
+static enum step stage_recall(struct exchange *x)
 {
 	struct ticket *t = &x->ticket;
-	if (x->ticket_sent) /* called by its answer */
-		return judge(x);
+	x->key = client_key(x->who.addr, x->worker->conf->client_ip.ipv6_prefix);
 	if (!t->asks)
 		return STEP_NEXT;
 	if (lifted(x) == LIFT_FULL) {
@@ -460,8 +445,33 @@ static enum step stage_admit(struct exchange *x)
 	}
 	if (x->lift == LIFT_SHADOW)
 		shadow_asks(x);
-	struct addr key = client_key(x->who.addr, x->worker->conf->client_ip.ipv6_prefix);
-	memcpy(t->client.b, key.b, sizeof(t->client.b));
+	memcpy(t->client.b, x->key.b, sizeof(t->client.b));
+	x->ticket_sent = limiter_refuses(x->worker->limiter, t);
+	return x->ticket_sent ? judge(x) : STEP_NEXT;
+}
+
+/* Tunnels count too. Nobody, the exempt and those for whom limits are lifted are held to nothing. */
+static enum step stage_hold(struct exchange *x)
+{
+	const struct conf *conf = x->worker->conf;
+	if (!conf->caps.client_requests || x->who.kind == CLIENT_NOBODY || x->verdict == VERDICT_EXEMPT)
+		return STEP_NEXT;
+	x->held = tally_enter(TALLY_REQUESTS, &x->key, conf->caps.client_requests);
+	if (x->held || lifted(x) != LIFT_NONE)
+		return STEP_NEXT;
+	x->verdict = VERDICT_CROWDED;
+	site_count_refusal(x->stats, REFUSAL_IN_FLIGHT);
+	refuse(x, "too many requests from your address are being served");
+	return STEP_DONE;
+}
+
+static enum step stage_admit(struct exchange *x)
+{
+	struct ticket *t = &x->ticket;
+	if (x->ticket_sent) /* called by its answer */
+		return judge(x);
+	if (!t->asks || x->lift == LIFT_FULL)
+		return STEP_NEXT;
 	t->answered = on_answer;
 	x->ticket_sent = true;
 	return limiter_ask(x->worker->limiter, t) == LIMITER_NOW ? judge(x) : STEP_WAIT;
@@ -503,9 +513,9 @@ static const struct stage {
 	enum step (*run)(struct exchange *);
 } stages[] = {
 	{"identify", stage_identify},	{"answer", stage_answer},   {"route", stage_route},
-	{"authorize", stage_authorize}, {"token", stage_token},	    {"hold", stage_hold},
-	{"admit", stage_admit},		{"upgrade", stage_upgrade}, {"measure", stage_measure},
-	{"connect", stage_connect},	{"forward", stage_forward},
+	{"authorize", stage_authorize}, {"token", stage_token},	    {"recall", stage_recall},
+	{"hold", stage_hold},		{"admit", stage_admit},	    {"upgrade", stage_upgrade},
+	{"measure", stage_measure},	{"connect", stage_connect}, {"forward", stage_forward},
 };
 #define STAGES (sizeof(stages) / sizeof(stages[0]))
 

@@ -95,6 +95,7 @@ struct exchange {
 	struct h1_head req, resp;
 	struct body_in req_body, resp_body;
 	struct client_ip who;
+	struct addr key; /* whom the limits count: set for the stages behind recall */
 	struct ticket ticket;
 	char id[REQUEST_ID];
 	char lift_id[LIFT_ID]; /* of the lift or token that frees it, or the block that holds it */

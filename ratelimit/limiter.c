@@ -458,14 +458,21 @@ static struct batch *gather(struct limiter *l, const struct ticket *t)
 	return b;
 }
 
-enum limiter_answer limiter_ask(struct limiter *l, struct ticket *t)
+bool limiter_refuses(struct limiter *l, struct ticket *t)
 {
 	assert(t->asks >= 1 && t->asks <= POLICY_MAX_APPLIED);
+	t->looked = !l->store || !refused_already(l, t);
+	return !t->looked;
+}
+
+enum limiter_answer limiter_ask(struct limiter *l, struct ticket *t)
+{
 	list_init(&t->link);
 	t->question = NULL;
+	if (!t->looked && limiter_refuses(l, t))
+		return LIMITER_NOW;
+	t->looked = false;
 	if (l->store) {
-		if (refused_already(l, t))
-			return LIMITER_NOW;
 		struct batch *b = store_redis_open(l->store, &t->client) ? gather(l, t) : NULL;
 		if (b) {
 			join(b, t);

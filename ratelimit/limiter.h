@@ -40,6 +40,7 @@ struct ticket {
 	void (*answered)(struct ticket *);
 	struct verdict verdict;
 	void *question; /* the limiter's */
+	bool looked;	/* likewise: limiter_refuses has answered false; the caller clears it at first */
 };
 
 enum limiter_answer { LIMITER_NOW, LIMITER_WAIT };
@@ -64,6 +65,13 @@ void limiter_free(struct limiter *);			   /* no ticket may be waiting */
 
 /* The store answers: what is asked now is decided by it. With memory always. */
 bool limiter_ready(const struct limiter *);
+
+/*
+ * The store has said until when it refuses this client, and that moment has not come: the verdict stands in
+ * the ticket, and nothing is to be asked, counted or held for it. Where the answer is false, limiter_ask goes
+ * on from there; who has not called this before asks all the same.
+ */
+bool limiter_refuses(struct limiter *, struct ticket *);
 
 enum limiter_answer limiter_ask(struct limiter *, struct ticket *);
 /* The ticket is forgotten; what its question spends is spent. Harmless on a ticket that waits for nothing. */
