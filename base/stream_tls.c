@@ -405,7 +405,7 @@ bool stream_quiet(struct stream *s)
 			return false;
 		s->can_read = false;
 	}
-	return !s->peer_closed && !buf_len(&s->tls->out);
+	return !s->peer_closed;
 }
 
 /* --- the end --- */

@@ -98,6 +98,8 @@ static bool is_address(const char *name)
 
 static bool set_name(const struct tls_client *c, SSL *ssl, const char *name)
 {
+	if (!name)
+		return true;
 	bool address = is_address(name);
 	if (!address && SSL_set_tlsext_host_name(ssl, (char *)(uintptr_t)name) != 1)
 		return false;

@@ -36,7 +36,8 @@ void tls_memory_forget(struct tls_memory *);
 
 /*
  * A fresh connection's. `name` is a host name or an address as text: the certificate must bear it, and a name
- * is asked for (SNI). memory may be NULL; else it must outlive the connection. NULL: out of memory.
+ * is asked for (SNI). NULL, where nothing is checked: none is asked for. memory may be NULL; else it must
+ * outlive the connection. NULL: out of memory.
  */
 SSL *tls_client_session(struct tls_client *, const char *name, struct tls_memory *memory);
 

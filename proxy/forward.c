@@ -7,7 +7,6 @@
  * something may have changed: bytes or room at either side, a response of our own, a budget used up earlier.
  * It ends the exchange when the response has left.
  */
-#include <errno.h>
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -89,14 +88,12 @@ static void try_again(struct exchange *x, bool unread, unsigned status, const ch
 	exchange_connect_again(x);
 }
 
-static void on_failed(void *ctx, struct sconn *s, int err)
+static void on_failed(void *ctx, struct sconn *s, const struct connect_failure *why)
 {
 	struct exchange *x = ctx;
 	x->last_server = s->server;
 	x->server = NULL;
-	bool slow = err == ETIMEDOUT;
-	try_again(x, true, slow ? 504 : 502,
-		  slow ? "the upstream took no connection in time" : "the upstream refused the connection");
+	try_again(x, true, why->status, why->note);
 }
 
 /* Bytes that the kernel holds for a full socket; 0 for one that takes more. */

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +14,22 @@
 #define KEEP_MARGIN_US                                                                                       \
 	(500 * USEC_PER_MSEC) /* closed before the origin closes, so that no request meets its FIN */
 
+#define TLS_SAID_EVERY (10 * USEC_PER_SEC)
 #define RETRY_PRICE 10
 #define RETRY_CREDIT_MAX (100 * RETRY_PRICE)
 #define RETRY_CREDIT_START (10 * RETRY_PRICE)
 
-static struct upstream_clock *clocks;
+static struct upstream_shared *shared;
 
-void upstream_clock_init(struct upstream_clock *c)
+void upstream_shared_init(struct upstream_shared *c)
 {
 	memset(c, 0, sizeof(*c));
+}
+
+void upstream_shared_close(struct upstream_shared *c)
+{
+	X509_STORE_free(c->trust);
+	c->trust = NULL;
 }
 
 static series_t series_of(enum metric m, struct str name)
@@ -47,13 +55,60 @@ static void open_series(struct upstream *u, struct str name)
 	histogram_open(&u->latency, METRIC_UP_SECONDS, label);
 }
 
-bool upstream_open(struct upstream *u, struct loop *loop, const struct conf_upstream *conf,
-		   struct upstream_clock *c)
+/* --- TLS --- */
+
+/* Upstreams that trust the same (in most cases what the machine trusts) share one store. */
+static X509_STORE *trust_of(struct str text)
 {
-	clocks = c;
+	if (!shared->trust || shared->trusted.p != text.p) {
+		upstream_shared_close(shared);
+		shared->trust = tls_trust_new(text);
+		shared->trusted = text;
+	}
+	return shared->trust;
+}
+
+static bool open_tls(struct upstream *u)
+{
+	const struct conf_upstream_tls *t = &u->conf->tls;
+	struct tls_client_setup setup = {.http = true};
+	struct tls_cert *own = NULL;
+	struct tls_wrong wrong;
+	if (!t->on)
+		return true;
+	if (t->verify && !(setup.trust = trust_of(t->trust)))
+		return false;
+	if (t->own.certificate.path.n) {
+		setup.own = own = tls_cert_new(t->own.certificate.content, t->own.key.content, &wrong);
+		if (!own)
+			return false;
+	}
+	u->tls = tls_client_new(&setup, &wrong);
+	tls_cert_free(own);
+	return u->tls != NULL;
+}
+
+static void name_server(struct server *s)
+{
+	const struct conf_upstream_tls *t = &s->up->conf->tls;
+	struct addr a;
+	if (t->name.n) {
+		s->tls_name = t->name.p;
+	} else if (addr_of_sockaddr((const struct sockaddr *)&s->conf->sa, &a, NULL)) {
+		s->address[addr_format(s->address, &a)] = 0;
+		s->tls_name = s->address;
+	}
+}
+
+/* --- upstreams --- */
+
+bool upstream_open(struct upstream *u, struct loop *loop, const struct conf_upstream *conf,
+		   struct upstream_shared *c)
+{
+	shared = c;
 	*u = (struct upstream){.conf = conf, .loop = loop};
 	u->server = calloc(conf->servers, sizeof(*u->server));
-	if (!u->server)
+	if (!u->server || !open_tls(u))
 		return false;
 	for (unsigned i = 0; i < conf->servers; i++) {
 		struct server *s = &u->server[i];
@@ -61,6 +116,7 @@ bool upstream_open(struct upstream *u, struct loop *loop, const struct conf_upst
 		s->row = servers_find(conf->name, conf->server[i].text);
 		assert(s->row); /* claimed by the master before it spawned us */
 		list_init(&s->pooled);
+		name_server(s);
 	}
 	u->next = board_slot() % conf->servers;
 	u->retry_credit = RETRY_CREDIT_START;
@@ -88,6 +144,9 @@ void upstream_close(struct upstream *u)
 	if (!u->server)
 		return;
 	upstream_close_pooled(u);
+	for (unsigned i = 0; i < u->conf->servers; i++)
+		tls_memory_forget(&u->server[i].session);
+	tls_client_drop(u->tls);
 	free(u->server);
 	u->server = NULL;
 	timeout_class_drop(&u->connect);
@@ -105,6 +164,8 @@ static bool edge_allowed(enum sconn_state from, enum sconn_state to)
 {
 	switch (from) {
 	case SCONN_CONNECTING:
+		return to == SCONN_HANDSHAKING || to == SCONN_BUSY || to == SCONN_DEAD;
+	case SCONN_HANDSHAKING:
 		return to == SCONN_BUSY || to == SCONN_DEAD;
 	case SCONN_BUSY:
 		return to == SCONN_POOLED || to == SCONN_DEAD;
@@ -119,7 +180,7 @@ static bool edge_allowed(enum sconn_state from, enum sconn_state to)
 /* It counts as a request in flight at its server. */
 static bool in_flight(enum sconn_state state)
 {
-	return state == SCONN_CONNECTING || state == SCONN_BUSY;
+	return state == SCONN_CONNECTING || state == SCONN_HANDSHAKING || state == SCONN_BUSY;
 }
 
 static void set_state(struct sconn *s, enum sconn_state to)
@@ -135,7 +196,8 @@ static void set_state(struct sconn *s, enum sconn_state to)
 		server_end(s->server->row);
 	if (!in_flight(s->state) && in_flight(to))
 		server_begin(s->server->row);
-	timeout_disarm(&s->timeout);
+	if (to != SCONN_HANDSHAKING) /* whose time is that of the connection */
+		timeout_disarm(&s->timeout);
 	s->state = to;
 	if (to == SCONN_POOLED) {
 		s->user = NULL;
@@ -171,21 +233,74 @@ void server_count_failure(struct server *s, const char *kind)
 		   name, (double)(until - u->loop->now) / 1e6, kind);
 }
 
-/* A word for the errno of a connection that was not made. */
-static const char *connect_failure(int err)
+static const struct connect_failure refused = {"refused", 502, "the upstream refused the connection"},
+				    unreachable = {"unreachable", 502, "the upstream refused the connection"},
+				    too_slow = {"connect_timeout", 504,
+						"the upstream took no connection in time"},
+				    no_tls = {"tls", 502, "the TLS handshake with the upstream failed"},
+				    untrusted = {"untrusted", 502,
+						 "the upstream's certificate is not to be trusted"};
+
+/* Of a connection that was not made, by its errno. */
+static const struct connect_failure *failure_of(int err)
 {
-	return err == ECONNREFUSED ? "refused" : err == ETIMEDOUT ? "connect_timeout" : "unreachable";
+	return err == ECONNREFUSED ? &refused : err == ETIMEDOUT ? &too_slow : &unreachable;
 }
 
-static void connect_failed(struct sconn *s, int err)
+static void connect_failed(struct sconn *s, const struct connect_failure *why)
 {
 	const struct upstream_user *user = s->user;
 	void *ctx = s->user_ctx;
 	struct upstream *u = s->server->up;
 	metric_add(u->connect_failures, 1);
-	server_count_failure(s->server, connect_failure(err));
+	server_count_failure(s->server, why->kind);
 	sconn_close(s);
-	user->failed(ctx, s, err);
+	user->failed(ctx, s, why);
+}
+
+/* It takes an operator to mend it, who wants to know which certificate it is, and why. */
+static void handshake_failed(struct sconn *s)
+{
+	struct upstream *u = s->server->up;
+	unsigned missed;
+	if (log_limit_pass(&u->tls_said, u->loop->now, TLS_SAID_EVERY, &missed))
+		log_warn("upstream %.*s: no TLS with server %s: %s (%u more failed since the last message)",
+			 (int)u->conf->name.n, u->conf->name.p, s->server->row->server,
+			 stream_error_text(&s->stream), missed);
+	tls_memory_forget(&s->server->session);
+	connect_failed(s, stream_tls_fault(&s->stream) == STREAM_TLS_UNTRUSTED ? &untrusted : &no_tls);
+}
+
+/* True: it goes on, in state BUSY. */
+static bool shake_hands(struct sconn *s)
+{
+	switch (stream_handshake(&s->stream)) {
+	case STREAM_HANDSHAKE_DONE:
+		set_state(s, SCONN_BUSY);
+		return true;
+	case STREAM_HANDSHAKE_FAILED:
+		handshake_failed(s);
+		break;
+	case STREAM_HANDSHAKE_MORE:
+		break;
+	}
+	return false;
+}
+
+/* True: it may be written to. */
+static bool on_connected(struct sconn *s)
+{
+	struct upstream *u = s->server->up;
+	int err = stream_connected(&s->stream);
+	if (!err && u->tls &&
+	    !stream_connect_tls(&s->stream, u->tls, s->server->tls_name, &s->server->session))
+		err = ENOMEM;
+	if (err) {
+		connect_failed(s, failure_of(err));
+		return false;
+	}
+	set_state(s, u->tls ? SCONN_HANDSHAKING : SCONN_BUSY);
+	return !u->tls || shake_hands(s);
 }
 
 static void on_ready(struct stream *st)
@@ -193,20 +308,16 @@ static void on_ready(struct stream *st)
 	struct sconn *s = list_entry(st, struct sconn, stream);
 	if (s->state ==
 	    SCONN_POOLED) { /* closed, or bytes that nobody asked for: either way of no more use */
-		if (st->can_read)
+		if (!stream_quiet(st))
 			sconn_close(s);
 		return;
 	}
-	if (s->reused && st->can_read && s->taken_at == st->loop->now)
+	if (s->reused && s->taken_at == st->loop->now && st->can_read && !stream_quiet(st))
 		s->unasked = true; /* this turn's events are older than what was written in it */
-	if (s->state == SCONN_CONNECTING) {
-		int err = stream_connected(st);
-		if (err) {
-			connect_failed(s, err);
-			return;
-		}
-		set_state(s, SCONN_BUSY);
-	}
+	if (s->state == SCONN_CONNECTING && !on_connected(s))
+		return;
+	if (s->state == SCONN_HANDSHAKING && !shake_hands(s))
+		return;
 	s->user->ready(s->user_ctx, s);
 }
 
@@ -215,8 +326,8 @@ static void on_timeout(struct timeout *t)
 	struct sconn *s = list_entry(t, struct sconn, timeout);
 	if (s->state == SCONN_POOLED)
 		sconn_close(s);
-	else if (s->state == SCONN_CONNECTING)
-		connect_failed(s, ETIMEDOUT);
+	else if (s->state == SCONN_CONNECTING || s->state == SCONN_HANDSHAKING)
+		connect_failed(s, &too_slow);
 	else
 		s->user->timed_out(s->user_ctx, s);
 }
@@ -249,7 +360,7 @@ static struct sconn *connect_to(struct server *srv, const struct upstream_user *
 		if (!is_shortage(err)) {
 			metric_add(u->connects, 1);
 			metric_add(u->connect_failures, 1);
-			server_count_failure(srv, connect_failure(err));
+			server_count_failure(srv, failure_of(err)->kind);
 		}
 		free(s);
 		errno = err;
@@ -334,7 +445,7 @@ static struct timeout_class *keep_class(struct sconn *s)
 	usec_t asked = (usec_t)s->keep_s * USEC_PER_SEC - KEEP_MARGIN_US;
 	if (!s->keep_s || asked >= u->conf->keepalive_us || s->keep_s > KEEP_SECONDS_MAX)
 		return &u->keepalive;
-	struct timeout_class *c = &clocks->keep[s->keep_s];
+	struct timeout_class *c = &shared->keep[s->keep_s];
 	if (!c->loop)
 		timeout_class_init(c, u->loop, asked);
 	return c;
@@ -351,7 +462,7 @@ static void make_room(struct server *s)
 void sconn_release(struct sconn *s)
 {
 	struct stream *st = &s->stream;
-	if (buf_len(&s->in) || st->peer_closed || st->can_read || s->server->up->conf->keepalive_us == 0) {
+	if (buf_len(&s->in) || !stream_quiet(st) || s->server->up->conf->keepalive_us == 0) {
 		sconn_close(s);
 		return;
 	}

@@ -5,13 +5,15 @@
  * connection that the origin closes, or speaks on unasked, or that was idle for `keepalive`, is closed, and
  * so is the one that was idle for longest when the pool is full.
  *
- *                 connected                  give back
- *   CONNECTING -----------------> BUSY ------------------> POOLED
- *       |                          ^ |                        |
- *       |                          | |        take            |
- *       |                          +-|------------------------+
- *       |  failed, timed out         | failed, used up        | closed, too old
- *       +--------------------------> DEAD <-------------------+
+ *                                     connected                give back
+ *   CONNECTING ------------------------------------> BUSY ------------------> POOLED
+ *     |     |  connected, with TLS                   ^ ^ |                       |
+ *     |     +------------> HANDSHAKING --- done -----+ | |        take           |
+ *     |                         |                      +-|-----------------------+
+ *     |  failed, timed out      | so too                 | failed, used up       | closed, too old
+ *     +------------------> DEAD <------------------------+-----------------------+
+ *
+ * timeouts.connect is for both, the connection and the handshake.
  *
  * The exchange that holds a connection is told of its events through struct upstream_user; it never sees
  * POOLED or DEAD. upstream_take never calls back before it returns; sconn_close and sconn_release end all
@@ -20,20 +22,30 @@
 #ifndef WEIR_PROXY_UPSTREAM_H
 #define WEIR_PROXY_UPSTREAM_H
 
+#include "acl/addr.h"
 #include "base/buf.h"
+#include "base/log.h"
 #include "base/metric.h"
 #include "base/stream.h"
+#include "base/tls_client.h"
 #include "conf/conf.h"
 #include "proxy/servers.h"
 
-enum sconn_state { SCONN_CONNECTING, SCONN_BUSY, SCONN_POOLED, SCONN_DEAD };
+enum sconn_state { SCONN_CONNECTING, SCONN_HANDSHAKING, SCONN_BUSY, SCONN_POOLED, SCONN_DEAD };
 
 struct sconn;
 
+/* Why no connection was made. Rows in upstream.c. */
+struct connect_failure {
+	const char *kind; /* in weir_upstream_failures_total */
+	unsigned status;  /* for the client */
+	const char *note; /* and why, static */
+};
+
 struct upstream_user {
 	void (*ready)(void *user, struct sconn *); /* bytes may be read or written */
-	void (*failed)(void *user, struct sconn *,
-		       int err);		       /* no connection was made; the sconn is dead already */
+	/* No connection was made; the sconn is dead already. */
+	void (*failed)(void *user, struct sconn *, const struct connect_failure *);
 	void (*timed_out)(void *user, struct sconn *); /* the timeout that was armed last is over */
 };
 
@@ -41,13 +53,18 @@ struct server {
 	const struct conf_server *conf;
 	struct server_row *row; /* shared with the other workers */
 	struct upstream *up;
-	struct list pooled; /* struct sconn, last used first */
+	struct list pooled;	   /* struct sconn, last used first */
+	struct tls_memory session; /* with TLS, to resume */
+	const char *tls_name;	   /* what its certificate must bear; NULL: nothing is asked for */
+	char address[ADDR_TEXT];   /* of tls_name, where no name is set */
 	unsigned pooled_n;
 };
 
 struct upstream {
 	const struct conf_upstream *conf;
 	struct loop *loop;
+	struct tls_client *tls; /* NULL: plain */
+	struct log_limit tls_said;
 	struct server *server;
 	unsigned next;	       /* whose turn it is */
 	unsigned retry_credit; /* tenths of a second try that may still be spent; see upstream_may_retry */
@@ -72,15 +89,19 @@ struct sconn {
 	struct grave grave;
 };
 
-/* The timeouts that an origin's Keep-Alive asks for, by seconds, shared by all upstreams of a worker. */
+/* What all upstreams of a worker have in common. */
 #define KEEP_SECONDS_MAX 120
-struct upstream_clock {
-	struct timeout_class keep[KEEP_SECONDS_MAX + 1];
+struct upstream_shared {
+	struct timeout_class
+		keep[KEEP_SECONDS_MAX + 1]; /* that an origin's Keep-Alive asks for, by seconds */
+	struct str trusted;		    /* of which `trust` was made last */
+	X509_STORE *trust;
 };
 
-void upstream_clock_init(struct upstream_clock *);
+void upstream_shared_init(struct upstream_shared *);
+void upstream_shared_close(struct upstream_shared *);
 /* False: out of memory. The conf must outlive it. */
-bool upstream_open(struct upstream *, struct loop *, const struct conf_upstream *, struct upstream_clock *);
+bool upstream_open(struct upstream *, struct loop *, const struct conf_upstream *, struct upstream_shared *);
 void upstream_close(struct upstream *);		   /* closes what is pooled; nothing may be busy */
 unsigned upstream_close_pooled(struct upstream *); /* how many there were */
 

@@ -390,9 +390,9 @@ static bool open_sites(struct worker *w)
 	for (unsigned i = 0; i <= c->sites; i++)
 		if (!site_open(&w->site[i], i < c->sites ? &c->site[i] : NULL, c->rate_limit.policies))
 			return false;
-	upstream_clock_init(&w->clock);
+	upstream_shared_init(&w->shared);
 	for (unsigned i = 0; i < c->upstreams; i++)
-		if (!upstream_open(&w->upstream[i], &w->loop, &c->upstream[i], &w->clock))
+		if (!upstream_open(&w->upstream[i], &w->loop, &c->upstream[i], &w->shared))
 			return false;
 	return true;
 }
@@ -504,6 +504,7 @@ static void tear_down(struct worker *w)
 	access_log_close(w->log);
 	for (unsigned i = 0; i < c->upstreams; i++)
 		upstream_close(&w->upstream[i]);
+	upstream_shared_close(&w->shared);
 	limiter_free(w->limiter);
 	tokens_free(w->tokens);
 	table_detach(w->table);

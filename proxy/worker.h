@@ -70,7 +70,7 @@ struct worker {
 	struct limiter *limiter;
 	const struct lifts *lifts;
 	struct upstream *upstream; /* by conf_upstream.id */
-	struct upstream_clock clock;
+	struct upstream_shared shared;
 	struct site_state *site; /* by conf_site.id; the one after the last stands for "no site" */
 	struct policy *shadow;	 /* the conf's policies as shadows of themselves, for lifts in shadow */
 	struct tokens *tokens;

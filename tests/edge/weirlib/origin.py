@@ -154,9 +154,11 @@ class OriginConn:
 
 
 class Origin:
-    def __init__(self, name="origin", script=None, port=None, host="127.0.0.1", keepalive_header=None):
+    def __init__(self, name="origin", script=None, port=None, host="127.0.0.1", keepalive_header=None,
+                 tls=None):
+        """tls: the ssl.SSLContext that connections are wrapped with, as a server."""
         self.name, self.script, self.host = name, script, host
-        self.keepalive_header = keepalive_header
+        self.keepalive_header, self.tls = keepalive_header, tls
         self.port = port or free_port()
         self.requests, self.conns, self.errors, self.events = [], [], [], []
         self.lock = threading.Lock()
@@ -224,6 +226,8 @@ class Origin:
 
     def _run(self, conn):
         try:
+            if self.tls:
+                conn.sock = self.tls.wrap_socket(conn.sock, server_side=True, suppress_ragged_eofs=False)
             (self.script or self._serve)(conn)
         except (EOFError, OSError):
             pass

@@ -97,6 +97,20 @@ def context(authority=None, alpn=None, version=None, ciphers=None):
     return ctx
 
 
+def server_context(made, client_ca=None, version=None, alpn=None):
+    """A server's: for origins. client_ca: a certificate of this authority is asked for."""
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ctx.load_cert_chain(made.pem, made.key)
+    if client_ca:
+        ctx.load_verify_locations(client_ca.pem)
+        ctx.verify_mode = ssl.CERT_REQUIRED
+    if version:
+        ctx.minimum_version = ctx.maximum_version = version
+    if alpn:
+        ctx.set_alpn_protocols(alpn)
+    return ctx
+
+
 def connect(port, ctx, name="a.example", addr="127.0.0.1", session=None, source=None, timeout=10, first=b""):
     """A connection that has shaken hands. `first` goes before it, as a PROXY header does."""
     sock = socket.create_connection((addr, port), timeout, (source, 0) if source else None)
