@@ -214,6 +214,16 @@ def test_bytes_behind_a_response_are_nobodys(weir, method, head, late):
         wait_for(lambda: weir.metric("weir_connections") == 0, 5)
 
 
+def test_surplus_bytes_behind_a_buffer_that_is_full_to_the_brim(weir):
+    """They are still in the socket then, and nothing tells of them any more."""
+    with weir.client() as c:
+        for total in (*range(4040, 4100), *range(16330, 16400)):    # where the block that a response is read into ends
+            n = total - len("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total)
+            weir.says.bytes = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (n, b"x" * n) + EVIL
+            assert c.request("GET", "/said").body == b"x" * n
+            assert c.request("GET", "/next").body == b"/next"
+
+
 def test_surplus_bytes_among_many_clients_and_pooled_connections(start, origins):
     """Half of the responses have another one behind them; everybody gets his own, and only that."""
     def script(conn):
