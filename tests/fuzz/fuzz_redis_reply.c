@@ -6,7 +6,9 @@
  * Input: a digit for the number of policies asked (1 to 4, an `s` before it: the last is in shadow), one for
  * the number of requests, then the bytes.
  */
+#include "ratelimit/redis_info.h"
 #include "ratelimit/redis_script.h"
+#include "ratelimit/redis_slots.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { BYTES_MOST = 2048, DEPTH_MOST = 12, TEXT_MOST_BYTES = 1 << 17 };
@@ -90,6 +92,53 @@ static void check_answer(const struct redis_reply *r, const struct question *q)
 	promise(a.granted == q->n || refused);
 }
 
+/* ---- a cluster ---- */
+
+static void check_range(const struct redis_reply *r)
+{
+	struct redis_range range;
+
+	memset(&range, 0xa5, sizeof(range));
+	if (!redis_range_read(r, &range))
+		return;
+	promise(range.first <= range.last && range.last < REDIS_SLOTS);
+	promise(range.places > 0 && range.places <= REDIS_RANGE_PLACES);
+	for (unsigned i = 0; i < range.places; i++)
+		promise(range.place[i].port > 0 && (!range.place[i].host.n || range.place[i].host.p));
+}
+
+static void check_redirect(struct str error)
+{
+	struct redis_redirect d = redis_redirect_read(error);
+
+	if (d.kind != REDIS_MOVE && d.kind != REDIS_ASK_THERE)
+		return;
+	promise(d.slot < REDIS_SLOTS && d.place.port > 0);
+	promise(!d.place.host.n ||
+		(d.place.host.p > error.p && d.place.host.p + d.place.host.n < error.p + error.n));
+}
+
+static void check_info(struct str text)
+{
+	struct redis_info info;
+
+	memset(&info, 0xa5, sizeof(info));
+	redis_info_read(text, &info);
+	promise(memchr(info.version, 0, sizeof(info.version)) && memchr(info.policy, 0, sizeof(info.policy)));
+	promise(redis_slot(text) < REDIS_SLOTS);
+}
+
+static void check_cluster(const struct redis_reply *r)
+{
+	check_range(r);
+	for (unsigned i = 0; r->kind == REDIS_ARRAY && i < r->count; i++)
+		check_range(&r->element[i]);
+	if (r->kind == REDIS_ERROR)
+		check_redirect(r->text);
+	if (r->kind == REDIS_STRING)
+		check_info(r->text);
+}
+
 /* ---- streams of replies ---- */
 
 struct read {
@@ -116,8 +165,10 @@ static void read_all(struct redis_parser *p, struct str bytes, size_t piece, con
 		while ((r = redis_parser_next(p, &out->failed)) != NULL) {
 			write_reply(&out->sheet, r, 0);
 			out->replies++;
-			if (q)
+			if (q) {
 				check_answer(r, q);
+				check_cluster(r);
+			}
 		}
 	}
 }

@@ -48,6 +48,13 @@ static inline void check_feed(struct checked *c, const struct check_kind *kind, 
 	free(exact);
 }
 
+/* `name: value` CRLF, and nothing else: what may go out as it came in. */
+static inline bool h1_stands_as_written(const char *bytes, const struct h1_field *f)
+{
+	return f->value_at == f->name_at + f->name_len + 2 && memcmp(bytes + f->value_at - 2, ": ", 2) == 0 &&
+	       memcmp(bytes + f->value_at + f->value_len, "\r\n", 2) == 0;
+}
+
 static inline bool same_span(struct h1_span a, struct h1_span b)
 {
 	return a.at == b.at && a.n == b.n;
