@@ -289,6 +289,7 @@ static void on_map_timer(struct timeout *t)
 {
 	struct redis_servers *s = list_entry(t, struct redis_servers, map_timer);
 	struct member *m = somebody(s, member_open);
+	sum_up(s); /* a node that a MOVED named may not have come */
 	if (!m)
 		m = somebody(s, can_be_asked);
 	if (m)

@@ -46,7 +46,7 @@ static inline void shop_open_with(struct shop *s, int port, enum limiter_on_fail
 	struct limiter_setup setup = {
 		.loop = &loop,
 		.table = s->table,
-		.redis = port ? &s->target : NULL,
+		.redis = s->target.host.n ? &s->target : NULL,
 		.timeout_us = TIMEOUT,
 		.on_failure = on_failure,
 		.fleet = 1,

@@ -44,7 +44,8 @@ struct rig_redis {
 	pid_t pid; /* 0: not running */
 	int port;
 	char dir[64];
-	char path[96]; /* its unix socket */
+	char path[96];	  /* its unix socket */
+	const char *bind; /* NULL: 127.0.0.1 */
 	redisContext *admin;
 };
 
@@ -71,9 +72,9 @@ static inline void rig_exec(const struct rig_redis *r)
 	dup2(null, 0);
 	dup2(null, 1);
 	dup2(null, 2);
-	execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "",
-	       "--appendonly", "no", "--dir", r->dir, "--unixsocket", r->path, "--loglevel", "warning",
-	       (char *)NULL);
+	execlp("redis-server", "redis-server", "--port", port, "--bind", r->bind ? r->bind : "127.0.0.1",
+	       "--save", "", "--appendonly", "no", "--dir", r->dir, "--unixsocket", r->path, "--loglevel",
+	       "warning", (char *)NULL);
 	_exit(127);
 }
 
@@ -98,8 +99,9 @@ static inline void rig_connect(struct rig_redis *r)
 /* On the port that it had before, if it had one. */
 static inline void rig_start(struct rig_redis *r)
 {
-	if (!r->port) {
-		close(rig_bind(&r->port));
+	if (!r->dir[0]) {
+		if (!r->port)
+			close(rig_bind(&r->port));
 		snprintf(r->dir, sizeof(r->dir), "/tmp/weir-test-XXXXXX");
 		if (!mkdtemp(r->dir))
 			rig_die("mkdtemp");

@@ -112,7 +112,7 @@ static void a_table_that_stays_locked(void **state)
 static void redis_decides(void **state)
 {
 	(void)state;
-	struct shop s;
+	struct shop s = {0};
 	struct request r;
 	struct policy p = policy_of("default", 3, MINUTE);
 	shop_open(&s);
@@ -136,7 +136,7 @@ static void requests_of_one_turn_join(void **state)
 {
 	(void)state;
 	enum { N = 600, LIMIT = 300 };
-	struct shop s;
+	struct shop s = {0};
 	static struct request r[N];
 	struct policy p = policy_of("default", LIMIT, MINUTE);
 	shop_open(&s);
@@ -167,7 +167,7 @@ static void one_question_a_client_is_under_way(void **state)
 {
 	(void)state;
 	enum { N = 50 };
-	struct shop s;
+	struct shop s = {0};
 	static struct request r[N];
 	struct policy p = policy_of("default", 1000, MINUTE);
 	shop_open(&s);
@@ -195,7 +195,7 @@ static void one_question_a_client_is_under_way(void **state)
 static void refusals_cost_no_command(void **state)
 {
 	(void)state;
-	struct shop s;
+	struct shop s = {0};
 	struct request r;
 	struct policy p = policy_of("default", 2, 400 * USEC_PER_MSEC);
 	shop_open(&s);
@@ -229,7 +229,7 @@ static void refusals_cost_no_command(void **state)
 static void policies_decide_together(void **state)
 {
 	(void)state;
-	struct shop s;
+	struct shop s = {0};
 	struct request r;
 	struct policy wide = policy_of("wide", 10, MINUTE), narrow = policy_of("narrow", 2, MINUTE),
 		      shy = policy_of("shy", 1, MINUTE);
@@ -263,7 +263,7 @@ static void policies_decide_together(void **state)
 static void shadows_in_a_burst(void **state)
 {
 	(void)state;
-	struct shop s;
+	struct shop s = {0};
 	static struct request r[6];
 	struct policy firm = policy_of("firm", 5, MINUTE), shy = policy_of("shy", 2, MINUTE);
 	shy.shadow = true;
@@ -288,7 +288,7 @@ static void shadows_in_a_burst(void **state)
 static void forgiving_voids_refusals(void **state)
 {
 	(void)state;
-	struct shop s;
+	struct shop s = {0};
 	struct request r;
 	struct policy p = policy_of("default", 1, MINUTE);
 	shop_open(&s);
@@ -322,7 +322,7 @@ out:
 static void tickets_can_be_cancelled_anywhere(void **state)
 {
 	(void)state;
-	struct shop s;
+	struct shop s = {0};
 	static struct request r[8];
 	struct policy p = policy_of("default", 100, MINUTE);
 	shop_open(&s);
