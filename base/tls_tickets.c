@@ -6,10 +6,9 @@
 #include <openssl/hmac.h>
 #include <string.h>
 
-static int64_t epoch_at(usec_t period, usec_t now)
-{
-	return now / period;
-}
+/* In one go, a microsecond each: a day of the shortest periods. A process that slept for longer may lose step
+ * with the others, which costs a resumption and no more. */
+#define STEPS_MAX 100000
 
 static void derive(const uint8_t link[TICKET_SECRET], const char *purpose, uint8_t *out, size_t n)
 {
@@ -19,12 +18,6 @@ static void derive(const uint8_t link[TICKET_SECRET], const char *purpose, uint8
 	OPENSSL_cleanse(made, sizeof(made));
 }
 
-static void next_link(uint8_t link[TICKET_SECRET], int64_t *epoch)
-{
-	derive(link, "next", link, TICKET_SECRET);
-	++*epoch;
-}
-
 static void make_key(const uint8_t link[TICKET_SECRET], struct ticket_key *k)
 {
 	derive(link, "name", k->name, sizeof(k->name));
@@ -32,41 +25,65 @@ static void make_key(const uint8_t link[TICKET_SECRET], struct ticket_key *k)
 	derive(link, "mac", k->mac, sizeof(k->mac));
 }
 
-void ticket_seed_begin(struct ticket_seed *s, usec_t period, const uint8_t secret[TICKET_SECRET], usec_t now)
+/* How many periods are over; moves *began to the present one. A clock that went back begins it anew. */
+static unsigned periods_over(usec_t period, usec_t *began, usec_t now)
 {
-	*s = (struct ticket_seed){.period = period};
 	if (!period)
-		return;
-	s->epoch = epoch_at(period, now) - 1;
-	memcpy(s->link, secret, TICKET_SECRET);
+		return 0;
+	if (now < *began) {
+		*began = now;
+		return 0;
+	}
+	usec_t steps = (now - *began) / period;
+	*began += steps * period;
+	return steps < STEPS_MAX ? (unsigned)steps : STEPS_MAX;
 }
 
-void ticket_seed_advance(struct ticket_seed *s, usec_t now)
+/* --- the master's --- */
+
+void ticket_chain_begin(struct ticket_chain *c, usec_t period, const uint8_t secret[TICKET_SECRET],
+			usec_t now)
 {
-	while (s->period && s->epoch + 1 < epoch_at(s->period, now))
-		next_link(s->link, &s->epoch);
+	*c = (struct ticket_chain){.period = period, .began = now};
+	if (period)
+		memcpy(c->link, secret, TICKET_SECRET);
+}
+
+void ticket_chain_advance(struct ticket_chain *c, usec_t now)
+{
+	for (unsigned n = periods_over(c->period, &c->began, now); n; n--)
+		derive(c->link, "next", c->link, TICKET_SECRET);
+}
+
+void ticket_chain_seed(const struct ticket_chain *c, usec_t now, struct ticket_seed *s)
+{
+	*s = (struct ticket_seed){.period = c->period, .age = now - c->began};
+	memcpy(s->link, c->link, TICKET_SECRET);
+}
+
+/* --- a worker's --- */
+
+static void step(struct tickets *t)
+{
+	derive(t->link, "next", t->link, TICKET_SECRET);
+	t->before = t->now;
+	make_key(t->link, &t->now);
 }
 
 void tickets_open(struct tickets *t, const struct ticket_seed *s, usec_t now)
 {
-	*t = (struct tickets){.period = s->period, .epoch = s->epoch};
+	*t = (struct tickets){.period = s->period, .began = now - s->age};
 	if (!s->period)
 		return;
 	memcpy(t->link, s->link, sizeof(t->link));
 	make_key(t->link, &t->now);
-	next_link(t->link, &t->epoch);
-	t->before = t->now;
-	make_key(t->link, &t->now);
-	tickets_advance(t, now);
+	step(t);
 }
 
 void tickets_advance(struct tickets *t, usec_t now)
 {
-	while (t->period && t->epoch < epoch_at(t->period, now)) {
-		next_link(t->link, &t->epoch);
-		t->before = t->now;
-		make_key(t->link, &t->now);
-	}
+	for (unsigned n = periods_over(t->period, &t->began, now); n; n--)
+		step(t);
 }
 
 const struct ticket_key *tickets_find(const struct tickets *t, const uint8_t name[16])

@@ -463,7 +463,7 @@ static void turn(struct master *m)
 	atomic_store(&board_self()->beat_us, m->now);
 	reap(m);
 	procs_watch(&m->procs, m->now);
-	ticket_seed_advance(&m->tickets, m->now);
+	ticket_chain_advance(&m->tickets, m->now);
 	advance(m);
 	if (ring_joined() && procs_living(&m->procs, PROC_CONTROL) == 0)
 		leftover_own(0);

@@ -60,7 +60,7 @@ struct master {
 	int status; /* the exit status */
 	bool log_json;
 	uint8_t hash_key[16];
-	struct ticket_seed tickets; /* in step with the clock, for workers to come */
+	struct ticket_chain tickets; /* in step with the clock, for workers to come */
 	struct shm shm;
 	int signal_fd;
 	struct owner owner;

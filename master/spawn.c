@@ -138,18 +138,22 @@ static struct child *begin(struct master *m, enum proc_kind kind, unsigned worke
 /* --- what it is told --- */
 
 /* A chain of another period begins anew: the sessions of before cost a whole handshake then. */
-static bool keep_tickets(struct master *m, usec_t period, struct problems *p)
+static bool keep_tickets(struct master *m, const struct conf *c, struct problems *p)
 {
 	uint8_t secret[TICKET_SECRET];
+	usec_t period = 0;
+	for (unsigned i = 0; i < c->listens; i++)
+		if (c->listen[i].certificates)
+			period = c->tickets_us;
 	if (m->tickets.period == period) {
-		ticket_seed_advance(&m->tickets, m->now);
+		ticket_chain_advance(&m->tickets, m->now);
 		return true;
 	}
 	if (getrandom(secret, sizeof(secret), 0) != (ssize_t)sizeof(secret)) {
 		problems_errno(p, PROBLEM_SYSTEM, errno, "random numbers");
 		return false;
 	}
-	ticket_seed_begin(&m->tickets, period, secret, m->now);
+	ticket_chain_begin(&m->tickets, period, secret, m->now);
 	explicit_bzero(secret, sizeof(secret));
 	return true;
 }
@@ -165,7 +169,7 @@ static void fill_info(const struct master *m, const struct child *c, struct chan
 	};
 	memcpy(info.hash_key, m->hash_key, sizeof(info.hash_key));
 	if (c->kind == PROC_WORKER)
-		info.tickets = m->tickets;
+		ticket_chain_seed(&m->tickets, m->now, &info.tickets);
 	msg->len = sizeof(info);
 	memcpy(msg->bytes, &info, sizeof(info));
 	explicit_bzero(&info.tickets, sizeof(info.tickets));
@@ -272,7 +276,7 @@ struct child *spawn_control(struct master *m, struct problems *p)
 
 struct child *spawn_worker(struct master *m, const struct config *config, unsigned worker, struct problems *p)
 {
-	if (!keep_tickets(m, config->conf->tickets_us, p))
+	if (!keep_tickets(m, config->conf, p))
 		return NULL;
 	struct child *c = begin(m, PROC_WORKER, worker, config->generation, p);
 	if (!c)

@@ -100,13 +100,15 @@ static struct tls_server *new_server(const struct made *m)
 static int set_up_all(void **state)
 {
 	static const uint8_t secret[TICKET_SECRET] = {1, 2, 3};
+	struct ticket_chain chain;
 	struct ticket_seed seed;
 	(void)state;
 	signal(SIGPIPE, SIG_IGN);
 	authority = make_certificate((struct making){0});
 	leaf = make_certificate((struct making){.san = "DNS:a.example,IP:127.0.0.1", .issuer = &authority});
-	ticket_seed_begin(&seed, USEC_PER_SEC * 3600, secret, clock_mono());
-	tickets_open(&tickets, &seed, clock_mono());
+	ticket_chain_begin(&chain, USEC_PER_SEC * 3600, secret, 0);
+	ticket_chain_seed(&chain, 0, &seed);
+	tickets_open(&tickets, &seed, 0);
 	server = new_server(&leaf);
 	client = new_client(&authority);
 	return 0;
