@@ -26,7 +26,7 @@ from .programs import ROOT
 
 IDLE = 10000
 IDLE_RATE = 2000    # requests a second beside the idle connections
-FEW, MANY = 400, 2400    # requests of the two runs under callgrind
+FEW, MANY = 400, 2400    # requests of the two runs under callgrind; of handshakes a twentieth
 KNOWN = 100    # addresses in them: each is known when the counting starts to differ
 
 
@@ -371,9 +371,10 @@ def instructions(bench, program, row, result):
     if not program.callgrind:
         result["instructions"] = perf_instructions(bench, program, row)
         return
-    counts = [callgrind(bench, program, row, n) for n in (FEW, MANY)]
+    few, many = (n // 20 if row.kind == "handshakes" else n for n in (FEW, MANY))
+    counts = [callgrind(bench, program, row, n) for n in (few, many)]
     if None not in counts:
-        result["instructions"] = (counts[1] - counts[0]) / (MANY - FEW)
+        result["instructions"] = (counts[1] - counts[0]) / (many - few)
 
 
 def perf_instructions(bench, program, row):
@@ -442,6 +443,8 @@ def handshakes(bench, program, row, result):
     result["handshakes_per_cpu_s"] = got["requests"] / cpu * 1e6
     result["busy"] = cpu / got["seconds"] / 1e4
     result["resumed"] = 100.0 * got["resumed"] / max(1, got["handshakes"])
+    if not bench.args.no_instructions:
+        instructions(bench, program, row, result)
 
 
 def idle(bench, program, row, result):

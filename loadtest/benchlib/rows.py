@@ -56,7 +56,7 @@ KINDS = {
     "store": ["requests_per_s", "busy", "cpu_us", "store_cpu_us", "total_cpu_us", "instructions", "calls", "waits", "commands", "batch",
               "incr_cpu_us", "incr_ratio", "script_cpu_us", "script_ratio"],
     "bodies": ["gb_per_s", "busy", "cpu_s_per_gb"],
-    "handshakes": ["handshakes_per_s", "busy", "handshake_cpu_us", "handshakes_per_cpu_s", "resumed"],
+    "handshakes": ["handshakes_per_s", "busy", "handshake_cpu_us", "handshakes_per_cpu_s", "instructions", "resumed"],
     "idle": ["p50_us", "p99_us", "p50_idle_us", "p99_idle_us", "idle_bytes"],
     "exactness": ["worst", "false_refusals", "explained"],
 }
