@@ -33,12 +33,13 @@ static void read_journal(const struct table *t, struct entry *e, const struct wi
 static void begin_share(const struct entry *e, unsigned weirs, usec_t now, uint32_t generation,
 			struct standing *s)
 {
-	uint32_t here = share(e->log.used - s->alone, weirs), said = 0;
-
-	if (!slots_older(e->generation, generation) && slots_said_holds(e, now))
-		said = share(e->said_used, weirs);
-	s->begun = said > here ? said : here;
-	s->begun_until = said >= here ? e->said_at + e->window_us : window_empty_at(&e->log, &s->rule);
+	if (e->said_at && !slots_older(e->generation, generation)) {
+		s->begun = slots_said_holds(e, now) ? share(e->said_used, weirs) : 0;
+		s->begun_until = e->said_at + e->window_us;
+	} else {
+		s->begun = share(e->log.used - s->alone, weirs);
+		s->begun_until = window_empty_at(&e->log, &s->rule);
+	}
 }
 
 static void stand(const struct table *t, const struct place *p, const struct table_ask *ask, unsigned weirs,
@@ -372,14 +373,18 @@ void journal_round_done(struct table *t, uint32_t round)
 
 /* --- loss --- */
 
-bool journal_lost(struct table *t, usec_t since)
+bool journal_lost(struct table *t, usec_t since, const uint64_t *slots)
 {
 	struct journal *j = &t->shared->journal;
 
 	if (!slots_try_word(t, &j->lock) && !slots_spin(t, &j->lock))
 		return false;
 	uint32_t n = __atomic_load_n(&j->losses, RELAXED);
-	__atomic_store_n(&j->loss[n % SLOTS_LOSSES].since, since, RELAXED);
+	struct loss *l = &j->loss[n % SLOTS_LOSSES];
+	l->since = since;
+	l->all = !slots;
+	if (slots)
+		memcpy(l->slots, slots, sizeof(l->slots));
 	__atomic_store_n(&j->losses, n + 1, __ATOMIC_RELEASE);
 	__atomic_fetch_add(&j->wanted, 1, RELAXED);
 	__atomic_store_n(&j->lock, 0, __ATOMIC_RELEASE);

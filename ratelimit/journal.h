@@ -100,8 +100,11 @@ void journal_round_done(struct table *t, uint32_t round);
 
 /* --- loss --- */
 
-/* The store has lost what it was told after `since` (0: all). False: busy, say it again soon. */
-bool journal_lost(struct table *t, usec_t since);
+/*
+ * The store has lost what it was told after `since` (0: all) of the clients in these 16384 slots of a
+ * cluster, a bit each (NULL: of all). False: busy, say it again soon.
+ */
+bool journal_lost(struct table *t, usec_t since, const uint64_t *slots);
 
 /* Who this weir is to the store: the same in all its processes, and another after a restart. */
 uint64_t journal_weir(const struct table *t);

@@ -533,8 +533,10 @@ struct limiter *limiter_new(const struct limiter_setup *setup)
 	list_init(&l->busy);
 	timeout_init(&l->busy_timer, on_busy_timer);
 	if (setup->redis) {
-		const struct store_redis_setup store = {
-			.loop = l->loop, .target = setup->redis, .timeout_us = setup->timeout_us};
+		const struct store_redis_setup store = {.loop = l->loop,
+							.target = setup->redis,
+							.timeout_us = setup->timeout_us,
+							.table = l->table};
 		l->store = store_redis_new(&store);
 		if (!l->store) {
 			destroy(l);

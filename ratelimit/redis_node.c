@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/events.h"
 #include "base/metric.h"
+#include "ratelimit/mark.h"
 #include "ratelimit/redis_clock.h"
 
 #define MAGIC 0x6e6f6465u
@@ -44,7 +46,11 @@ struct redis_node {
 	bool freed;
 
 	struct loading script[REDIS_SCRIPTS];
-	struct errand time, probe, info;
+	char *prefix; /* of the mark's key */
+	size_t prefix_n;
+	struct errand time, probe, info, marking;
+	struct mark mark;
+	bool marked; /* looked for once since it was connected */
 	struct redis_server server;
 	struct redis_clock clock;
 
@@ -58,8 +64,8 @@ struct redis_node {
 	usec_t epoch_at;
 	bool used; /* asked since the last tick */
 
-	struct timeout_class tick_class, probe_class;
-	struct timeout tick, probe_timer;
+	struct timeout_class tick_class, probe_class, mark_class;
+	struct timeout tick, probe_timer, mark_timer;
 	usec_t pause;
 	uint64_t dice;
 	struct grave grave;
@@ -317,6 +323,39 @@ static bool all_loaded(const struct redis_node *n)
 	return true;
 }
 
+/* False: there is none to be sent. */
+static bool send_mark(struct redis_node *n, bool first)
+{
+	struct mark_text text;
+	struct str argv[MARK_ARGS];
+	unsigned argc = 0;
+	if (!n->marking.out)
+		argc = mark_write(&n->mark, (struct str){n->prefix, n->prefix_n}, n->server.tag,
+				  n->server.slots, first, n->loop->now, &text, argv);
+	return argc && run_errand(n, &n->marking, argc, argv);
+}
+
+static void on_marked(struct redis_call *call, const struct redis_reply *r)
+{
+	struct redis_node *n = errand_done(list_entry(call, struct errand, call));
+	if (mark_answered(&n->mark, r))
+		events_add(EVENT_STORE,
+			   "the store has lost data: what was admitted here is carried to it again");
+	if (!redis_conn_ready(n->conn))
+		return;
+	n->marked = true;
+	if (n->state == STORE_CONNECTING && all_loaded(n))
+		set_state(n, STORE_READY, "connected");
+}
+
+static void on_mark_timer(struct timeout *t)
+{
+	struct redis_node *n = list_entry(t, struct redis_node, mark_timer);
+	timeout_arm(&n->mark_class, t);
+	if (takes_calls(n->state))
+		send_mark(n, false);
+}
+
 static void on_loaded(struct redis_call *call, const struct redis_reply *r)
 {
 	struct loading *l = list_entry(call, struct loading, errand.call);
@@ -324,7 +363,7 @@ static void on_loaded(struct redis_call *call, const struct redis_reply *r)
 	if (!redis_conn_ready(n->conn))
 		return;
 	if (take_sha(l, r)) {
-		if (n->state == STORE_CONNECTING && all_loaded(n))
+		if (n->state == STORE_CONNECTING && all_loaded(n) && !n->marked && !send_mark(n, true))
 			set_state(n, STORE_READY, "connected");
 		return;
 	}
@@ -343,7 +382,7 @@ static void on_changed(struct redis_conn *conn, void *owner)
 	struct redis_node *n = owner;
 	n->oldest = 0;
 	if (redis_conn_ready(conn)) {
-		n->clock.known = n->server.told = false;
+		n->clock.known = n->server.told = n->marked = false;
 		ask_time(n);
 		redis_node_look(n);
 		for (unsigned i = 0; i < REDIS_SCRIPTS; i++) {
@@ -486,8 +525,10 @@ static series_t failure_series(enum redis_failure f)
 static void destroy(struct redis_node *n)
 {
 	timeout_class_drop(&n->tick_class);
+	timeout_class_drop(&n->mark_class);
 	timeout_class_drop(&n->probe_class);
 	n->magic = 0;
+	free(n->prefix);
 	free(n);
 }
 
@@ -508,8 +549,26 @@ static void init_errands(struct redis_node *n)
 	init_errand(n, &n->time, on_time);
 	init_errand(n, &n->probe, on_probe);
 	init_errand(n, &n->info, on_info);
+	init_errand(n, &n->marking, on_marked);
 	for (unsigned i = 0; i < REDIS_SCRIPTS; i++)
 		init_errand(n, &n->script[i].errand, on_loaded);
+}
+
+static bool open_mark(struct redis_node *n, const struct redis_node_setup *setup)
+{
+	const struct redis_target *target = setup->target;
+	struct str prefix = target->prefix.p ? target->prefix : STR(REDIS_PREFIX);
+	char at[512];
+	int len = snprintf(at, sizeof(at), "%.*s:%u/%u", (int)target->host.n, target->host.p, target->port,
+			   target->db);
+	mark_init(&n->mark, setup->table,
+		  (struct str){at, len < (int)sizeof(at) ? (size_t)len : sizeof(at) - 1});
+	n->prefix = malloc(prefix.n + 1);
+	if (!n->prefix)
+		return false;
+	memcpy(n->prefix, prefix.p, prefix.n);
+	n->prefix_n = prefix.n;
+	return true;
 }
 
 struct redis_node *redis_node_new(const struct redis_node_setup *setup)
@@ -530,7 +589,8 @@ struct redis_node *redis_node_new(const struct redis_node_setup *setup)
 	init_errands(n);
 	timeout_init(&n->tick, on_tick);
 	timeout_init(&n->probe_timer, send_probe);
-	n->conn = redis_conn_new(&conn);
+	timeout_init(&n->mark_timer, on_mark_timer);
+	n->conn = open_mark(n, setup) ? redis_conn_new(&conn) : NULL;
 	if (!n->conn) {
 		destroy(n);
 		return NULL;
@@ -539,6 +599,9 @@ struct redis_node *redis_node_new(const struct redis_node_setup *setup)
 	n->failed_garbage = failure_series(REDIS_GARBAGE);
 	timeout_class_init(&n->tick_class, n->loop, TICK);
 	timeout_arm(&n->tick_class, &n->tick);
+	timeout_class_init(&n->mark_class, n->loop, MARK_EVERY);
+	if (setup->table)
+		timeout_arm(&n->mark_class, &n->mark_timer);
 	redis_conn_start(n->conn);
 	return n;
 }
@@ -550,6 +613,7 @@ void redis_node_free(struct redis_node *n)
 	n->freed = true;
 	redis_conn_free(n->conn);
 	timeout_disarm(&n->tick);
+	timeout_disarm(&n->mark_timer);
 	timeout_disarm(&n->probe_timer);
 	loop_bury(n->loop, &n->grave, on_buried);
 }

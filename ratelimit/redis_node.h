@@ -2,7 +2,7 @@
 /*
  * One Redis server to which calls go by the thousand, and whether it is worth asking.
  *
- *                connected, scripts loaded
+ *                connected, scripts loaded, its mark seen
  *   CONNECTING -------------------------------> READY <------------+ a second without a timeout
  *    ^ ^ ^ ^                                   ^  |  |             |
  *    | | | |               probe (and trial)   |  |  +--------> DEGRADED
@@ -82,6 +82,7 @@ struct redis_node_setup {
 	struct loop *loop;
 	const struct redis_target *target; /* copied */
 	usec_t timeout_us;
+	struct table *table; /* for the mark; NULL: none is kept */
 	void *owner;
 	/* The state is another. It may come from redis_node_late too, and must not free the node. */
 	void (*changed)(struct redis_node *, void *owner, enum store_state from, const char *why);

@@ -125,6 +125,7 @@ static bool member_connect(struct member *m)
 		.loop = s->loop,
 		.target = &target,
 		.timeout_us = s->setup.timeout_us,
+		.table = s->setup.table,
 		.owner = m,
 		.changed = on_node_changed,
 		.redirected = on_redirected,

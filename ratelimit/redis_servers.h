@@ -31,6 +31,7 @@ struct redis_servers_setup {
 	struct loop *loop;
 	const struct redis_target *target; /* copied */
 	usec_t timeout_us;
+	struct table *table; /* for marks (mark.h); NULL: none are kept */
 	void *owner;
 	/* The state of all together is another (see redis_servers_state). */
 	void (*changed)(void *owner, enum store_state from, enum store_state to, const char *why);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "ratelimit/slots.h"
 
+#include "ratelimit/redis_script.h"
+#include "ratelimit/redis_slots.h"
+
 #include <assert.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -192,15 +195,26 @@ static void begin_journal(const struct table *t, struct entry *e, usec_t now)
 	slots_made(t, e, e->log.used); /* of a window of the memory store: no store has heard of these */
 }
 
+static bool concerns(const struct loss *l, const struct client_id *client)
+{
+	char text[REDIS_CLIENT_ROOM];
+
+	if (l->all)
+		return true;
+	unsigned slot = redis_slot((struct str){text, redis_script_client(text, client)});
+	return l->slots[slot / 64] >> slot % 64 & 1;
+}
+
 /* The earliest moment after which the losses number `from` and up took away what the store was told. */
-static usec_t lost_since(const struct table *t, uint32_t from, uint32_t to)
+static usec_t lost_since(const struct table *t, const struct client_id *client, uint32_t from, uint32_t to)
 {
 	const struct journal *j = &t->shared->journal;
 	usec_t since = to - from > SLOTS_LOSSES ? 0 : INT64_MAX;
 
 	for (; from != to && since; from++) {
-		usec_t one = __atomic_load_n(&j->loss[from % SLOTS_LOSSES].since, RELAXED);
-		since = one < since ? one : since;
+		const struct loss *l = &j->loss[from % SLOTS_LOSSES];
+		if (l->since < since && concerns(l, client))
+			since = l->since;
 	}
 	return since;
 }
@@ -221,7 +235,7 @@ static void lose(const struct table *t, struct entry *e, const struct window_rul
 
 	while (window_next(&t->store, &e->log, rule, &at, &when, &n))
 		lost += when > since ? n : 0;
-	if (carried_after(e, since, now))
+	if (since != INT64_MAX && carried_after(e, since, now))
 		lost = e->log.used;
 	if (lost <= uncarried)
 		return;
@@ -238,7 +252,7 @@ void slots_hear(const struct table *t, struct entry *e, usec_t now)
 	if (!e->heard)
 		begin_journal(t, e, now);
 	else
-		lose(t, e, &rule, lost_since(t, e->heard - 1, losses), now);
+		lose(t, e, &rule, lost_since(t, &e->client, e->heard - 1, losses), now);
 	e->heard = losses + 1;
 }
 

@@ -21,7 +21,9 @@
 
 #define SLOTS_WAYS 16u /* entries of a bucket; the words of its tags hold 4 each */
 #define SLOTS_LOSSES 8u
-#define SLOTS_TICKS 64u /* of the journal, a window */
+#define SLOTS_MARKS 64u
+#define SLOTS_CLUSTER 16384u /* hash slots of a Redis Cluster */
+#define SLOTS_TICKS 64u	     /* of the journal, a window */
 #define SLOTS_TAG_ONES 0x0001000100010001u
 #define SLOTS_TAG_TOPS 0x8000800080008000u
 
@@ -64,9 +66,19 @@ struct bucket {
 	uint64_t pad[2];
 };
 
-/* The store has lost what it was told after `since`. */
+/* The store has lost what it was told after `since`: all of it, or what lies in these slots of a cluster. */
 struct loss {
 	usec_t since;
+	uint64_t all;
+	uint64_t slots[SLOTS_CLUSTER / 64];
+};
+
+/* The mark that a server has confirmed last (mark.h); atomic. */
+struct confirmed {
+	uint64_t who; /* 0: free */
+	usec_t value; /* 0: none */
+	usec_t next;  /* when it is due */
+	uint64_t pad;
 };
 
 /* What goes for all journals. */
@@ -77,6 +89,7 @@ struct journal {
 	uint32_t done;	     /* the last of them that was walked and left nothing behind */
 	usec_t walked_until; /* somebody walks it until then, or until he says so again */
 	uint64_t carried, replayed, pad[3];
+	struct confirmed confirmed[SLOTS_MARKS];
 	struct loss loss[SLOTS_LOSSES]; /* number n stands at n modulo SLOTS_LOSSES */
 };
 

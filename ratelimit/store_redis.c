@@ -233,6 +233,7 @@ struct store_redis *store_redis_new(const struct store_redis_setup *setup)
 		.loop = setup->loop,
 		.target = setup->target,
 		.timeout_us = setup->timeout_us,
+		.table = setup->table,
 		.owner = s,
 		.changed = on_changed,
 		.node_changed = on_node_changed,

@@ -45,6 +45,7 @@ struct store_redis_setup {
 	struct loop *loop;
 	const struct redis_target *target; /* copied */
 	usec_t timeout_us;
+	struct table *table; /* its journal hears of losses; NULL: they are not looked for */
 };
 
 struct store_redis *store_redis_new(const struct store_redis_setup *); /* NULL: out of memory */

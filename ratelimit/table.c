@@ -410,6 +410,8 @@ void table_stats_read(const struct table *t, struct table_stats *out)
 		.merges = __atomic_load_n(&s->pool.merges, RELAXED),
 		.busy = __atomic_load_n(&s->busy, RELAXED),
 		.recovered = __atomic_load_n(&s->recovered, RELAXED),
+		.carried = __atomic_load_n(&s->journal.carried, RELAXED),
+		.replayed = __atomic_load_n(&s->journal.replayed, RELAXED),
 	};
 }
 

@@ -74,6 +74,8 @@ struct table_stats {
 	uint64_t merges;    /* records that took a later time than their own because the pool was dry */
 	uint64_t busy;	    /* TABLE_BUSY answers */
 	uint64_t recovered; /* buckets wiped after a crash */
+	uint64_t carried;   /* admissions that the store was told of afterwards (journal.h) ... */
+	uint64_t replayed;  /* ... of which it had lost so many */
 };
 
 /* Bytes that table_format needs. 0: too large for the table's indices (2^31 entries or chunks) or no clients.

@@ -18,6 +18,9 @@
 
 static struct rig_redis redis;
 static struct loop loop;
+/* Of the shops that are opened: those that may be carried for without a question. */
+static const struct policy *shop_policy[4];
+static unsigned shop_policies;
 
 static inline void *new_region(size_t *bytes)
 {
@@ -49,6 +52,8 @@ static inline void shop_open_with(struct shop *s, int port, enum limiter_on_fail
 		.redis = s->target.host.n ? &s->target : NULL,
 		.timeout_us = TIMEOUT,
 		.on_failure = on_failure,
+		.policy = shop_policy,
+		.policies = shop_policies,
 		.fleet = 1,
 	};
 	s->limiter = limiter_new(&setup);

@@ -89,8 +89,8 @@ class RedisServer:
         return total
 
     def decisions(self):
-        """Scripts and functions run so far: what asking for admissions costs."""
-        return self.calls("eval", "evalsha", "fcall", "eval_ro", "evalsha_ro", "fcall_ro")
+        """Loaded scripts run so far: what asking for admissions costs. Heartbeats and marks are EVAL."""
+        return self.calls("evalsha", "fcall", "evalsha_ro", "fcall_ro")
 
     def monitor(self):
         return Monitor(self.port)

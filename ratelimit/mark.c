@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include "ratelimit/mark.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fmt.h"
+#include "ratelimit/journal.h"
+#include "ratelimit/slots.h"
+
+#define RELAXED __ATOMIC_RELAXED
+
+/* A mark only rises: two workers may write theirs in either order. */
+static const char script[] = "local stood = redis.call('GET', KEYS[1])\n"
+			     "if not stood or stood + 0 < ARGV[1] + 0 then redis.call('SET', KEYS[1], "
+			     "ARGV[1], 'PX', ARGV[2]) end\n"
+			     "return stood\n";
+
+static uint64_t hash(const struct mark *m, struct str s)
+{
+	return siphash24(m->table->hash_key, s.p, s.n);
+}
+
+void mark_init(struct mark *m, struct table *t, struct str at)
+{
+	*m = (struct mark){.table = t};
+	if (t)
+		m->server = hash(m, at);
+}
+
+/* The place of a server's mark for all workers; the one that was written to least lately goes where all are
+ * taken. */
+static struct confirmed *find(const struct mark *m)
+{
+	struct confirmed *all = m->table->shared->journal.confirmed, *oldest = all;
+
+	for (unsigned i = 0; i < SLOTS_MARKS; i++) {
+		struct confirmed *c = &all[(m->who + i) % SLOTS_MARKS];
+		uint64_t who = __atomic_load_n(&c->who, RELAXED);
+		if (who == m->who)
+			return c;
+		if (!who && __atomic_compare_exchange_n(&c->who, &who, m->who, false, RELAXED, RELAXED))
+			return c;
+		if (who == m->who)
+			return c;
+		if (__atomic_load_n(&c->next, RELAXED) < __atomic_load_n(&oldest->next, RELAXED))
+			oldest = c;
+	}
+	__atomic_store_n(&oldest->value, 0, RELAXED);
+	__atomic_store_n(&oldest->who, m->who, RELAXED);
+	return oldest;
+}
+
+/* One worker in turn; the one that comes first has it. */
+static bool is_due(struct confirmed *c, usec_t now)
+{
+	usec_t next = __atomic_load_n(&c->next, RELAXED);
+
+	return next <= now &&
+	       __atomic_compare_exchange_n(&c->next, &next, now + MARK_EVERY, false, RELAXED, RELAXED);
+}
+
+static void pay(struct mark *m)
+{
+	if (m->owes)
+		m->owes = !journal_lost(m->table, m->lost_since, m->single ? NULL : m->slots);
+}
+
+static struct str put_key(char *out, struct str prefix, const char *tag, uint64_t weir)
+{
+	char *at = fmt_str(out, prefix);
+
+	*at++ = '{';
+	at = fmt_str(at, str_of(tag));
+	at = fmt_str(at, STR("}:mark:"));
+	fmt_hex(at, weir, 16);
+	return (struct str){out, (size_t)(at + 16 - out)};
+}
+
+static struct str put_number(char *out, usec_t v)
+{
+	return (struct str){out, (size_t)(fmt_u64(out, (uint64_t)v) - out)};
+}
+
+unsigned mark_write(struct mark *m, struct str prefix, const char *tag, const uint64_t *slots, bool first,
+		    usec_t now, struct mark_text *text, struct str argv[MARK_ARGS])
+{
+	if (!m->table || !tag[0] || prefix.n + strlen(tag) + 40 > sizeof(text->key))
+		return 0;
+	pay(m);
+	if (m->owes)
+		return 0; /* those slots are still to be told of */
+	m->single = !slots;
+	m->who = hash(m, str_of(tag)) ^ (slots ? 0 : m->server);
+	m->who += !m->who;
+	struct confirmed *c = find(m);
+	if (!is_due(c, now) && !first)
+		return 0;
+	m->value = now;
+	m->confirmed = __atomic_load_n(&c->value, RELAXED);
+	if (slots)
+		memcpy(m->slots, slots, sizeof(m->slots));
+	argv[0] = STR("EVAL");
+	argv[1] = (struct str){script, sizeof(script) - 1};
+	argv[2] = STR("1");
+	argv[3] = put_key(text->key, prefix, tag, journal_weir(m->table));
+	argv[4] = put_number(text->value, now);
+	argv[5] = put_number(text->ttl, MARK_TTL_MS);
+	return MARK_ARGS;
+}
+
+/* A worker that has confirmed a later one meanwhile has seen the loss as well, or will with its next. */
+static bool is_lost(const struct mark *m, struct confirmed *c, usec_t stood)
+{
+	usec_t was = m->confirmed;
+
+	if (stood > was || (stood == was && was))
+		return false;
+	if (!was && !m->single)
+		return false;
+	return __atomic_compare_exchange_n(&c->value, &was, stood ? stood : m->value, false, RELAXED,
+					   RELAXED);
+}
+
+static void confirm(struct confirmed *c, usec_t value)
+{
+	usec_t was = __atomic_load_n(&c->value, RELAXED);
+
+	while (was < value && !__atomic_compare_exchange_n(&c->value, &was, value, true, RELAXED, RELAXED))
+		;
+}
+
+bool mark_answered(struct mark *m, const struct redis_reply *r)
+{
+	struct confirmed *c = find(m);
+	usec_t stood = 0;
+
+	if (r->kind == REDIS_STRING)
+		stood = strtoll(r->text.p, NULL, 10);
+	else if (r->kind != REDIS_NIL)
+		return false; /* writes are refused, or scripts: it says nothing */
+	m->owes = is_lost(m, c, stood);
+	m->lost_since = stood;
+	bool lost = m->owes && m->confirmed;
+	pay(m);
+	confirm(c, m->value);
+	return lost;
+}
