@@ -20,6 +20,7 @@ struct tally {
 };
 
 static struct tally *tally;
+static struct sketch *own; /* TALLY_KINDS of them, this process's */
 
 size_t tally_bytes(void)
 {
@@ -29,6 +30,7 @@ size_t tally_bytes(void)
 void tally_attach(void *section)
 {
 	tally = section;
+	own = tally->own[board_slot()];
 }
 
 void tally_format(void *section, const uint8_t key[16])
@@ -39,7 +41,7 @@ void tally_format(void *section, const uint8_t key[16])
 
 /* The product of both halves, folded: a dozen instructions where a hash for strangers' eyes takes 150. Nobody
  * sees what comes out, and the key is fresh with each start. */
-static uint32_t place_of(const struct addr *a)
+static inline uint32_t place_of(const struct addr *a)
 {
 	uint64_t half[2];
 	memcpy(half, a->b, sizeof(half));
@@ -48,42 +50,46 @@ static uint32_t place_of(const struct addr *a)
 	return TAKEN | (uint32_t)(h >> (64 - TALLY_ROWS * TALLY_BITS));
 }
 
-static unsigned column(uint32_t place, unsigned row)
+static inline unsigned column(uint32_t place, unsigned row)
 {
 	return place >> row * TALLY_BITS & (TALLY_WIDTH - 1);
 }
 
-static void take_back(struct sketch *sum, uint32_t place)
+/* Of what only this process writes: no locked instruction is needed. */
+static inline void add_own(_Atomic uint32_t *at, uint32_t n)
+{
+	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + n, memory_order_release);
+}
+
+static inline void take_back(struct sketch *sum, uint32_t place)
 {
 	for (unsigned r = 0; r < TALLY_ROWS; r++)
 		atomic_fetch_sub_explicit(&sum->at[r][column(place, r)], 1, memory_order_relaxed);
 }
 
+/* A sum is never below what is taken back of it when a process is killed, wherever that happens. */
 uint32_t tally_enter(enum tally_kind kind, const struct addr *a, uint32_t cap)
 {
-	struct sketch *sum = &tally->sum[kind], *own = &tally->own[board_slot()][kind];
+	struct sketch *sum = &tally->sum[kind];
 	uint32_t place = place_of(a), held = UINT32_MAX;
 	for (unsigned r = 0; r < TALLY_ROWS; r++) {
 		uint32_t n =
 			atomic_fetch_add_explicit(&sum->at[r][column(place, r)], 1, memory_order_relaxed);
-		if (n < held)
-			held = n;
+		held = n < held ? n : held;
 	}
-	if (held >= cap) {
+	if (__builtin_expect(held >= cap, 0)) {
 		take_back(sum, place);
 		return 0;
 	}
-	/* a sum is never below what is taken back of it, wherever a process is killed */
 	for (unsigned r = 0; r < TALLY_ROWS; r++)
-		atomic_fetch_add_explicit(&own->at[r][column(place, r)], 1, memory_order_release);
+		add_own(&own[kind].at[r][column(place, r)], 1);
 	return place;
 }
 
 void tally_leave(enum tally_kind kind, uint32_t place)
 {
-	struct sketch *own = &tally->own[board_slot()][kind];
 	for (unsigned r = 0; r < TALLY_ROWS; r++)
-		atomic_fetch_sub_explicit(&own->at[r][column(place, r)], 1, memory_order_relaxed);
+		add_own(&own[kind].at[r][column(place, r)], UINT32_MAX);
 	take_back(&tally->sum[kind], place);
 }
 
@@ -101,10 +107,10 @@ uint32_t tally_held(enum tally_kind kind, const struct addr *a)
 void tally_recover(unsigned slot)
 {
 	for (int kind = 0; kind < TALLY_KINDS; kind++) {
-		struct sketch *sum = &tally->sum[kind], *own = &tally->own[slot][kind];
+		struct sketch *sum = &tally->sum[kind], *of = &tally->own[slot][kind];
 		for (unsigned r = 0; r < TALLY_ROWS; r++)
 			for (unsigned i = 0; i < TALLY_WIDTH; i++)
-				if (atomic_load(&own->at[r][i]))
-					atomic_fetch_sub(&sum->at[r][i], atomic_exchange(&own->at[r][i], 0));
+				if (atomic_load(&of->at[r][i]))
+					atomic_fetch_sub(&sum->at[r][i], atomic_exchange(&of->at[r][i], 0));
 	}
 }

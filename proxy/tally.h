@@ -23,6 +23,7 @@ enum tally_kind { TALLY_CONNECTIONS, TALLY_REQUESTS, TALLY_KINDS };
 #define TALLY_WIDTH (1u << TALLY_BITS)
 
 size_t tally_bytes(void);
+/* For the slot of board_join, which comes first. */
 void tally_attach(void *section);
 /* Once, by the master: with a key, strangers cannot choose addresses that share counters. */
 void tally_format(void *section, const uint8_t key[16]);

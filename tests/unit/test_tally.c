@@ -13,20 +13,28 @@
 
 static const uint8_t key[16] = {7, 1, 4, 2, 250, 3, 99, 180, 5, 32, 17, 8, 201, 64, 77, 13};
 
+static void *section;
+
+static void become(unsigned slot)
+{
+	board_join(slot);
+	tally_attach(section);
+}
+
 static int set_up(void **state)
 {
-	void *section = mmap(NULL, tally_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	section = mmap(NULL, tally_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(section, MAP_FAILED);
 	tally_format(section, key);
-	tally_attach(section);
-	board_join(1);
-	*state = section;
+	become(1);
+	(void)state;
 	return 0;
 }
 
 static int tear_down(void **state)
 {
-	munmap(*state, tally_bytes());
+	(void)state;
+	munmap(section, tally_bytes());
 	return 0;
 }
 
@@ -62,7 +70,7 @@ static void workers_count_together(void **state)
 	struct addr a = v4(0x0a000001);
 	(void)state;
 	for (unsigned slot = 1; slot <= 4; slot++) {
-		board_join(slot);
+		become(slot);
 		for (int i = 0; i < 10; i++)
 			assert_int_not_equal(tally_enter(TALLY_CONNECTIONS, &a, 40), 0);
 	}
@@ -75,7 +83,7 @@ static void what_a_process_held_goes_with_it(void **state)
 	struct addr a = v4(0x0a000001), b = v4(0x0b000001);
 	(void)state;
 	for (unsigned slot = 1; slot <= 2; slot++) {
-		board_join(slot);
+		become(slot);
 		for (unsigned i = 0; i < 10 * slot; i++) {
 			assert_int_not_equal(tally_enter(TALLY_CONNECTIONS, &a, 100), 0);
 			assert_int_not_equal(tally_enter(TALLY_REQUESTS, &b, 100), 0);

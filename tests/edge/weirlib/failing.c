@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * For LD_PRELOAD: malloc, calloc and realloc that fail now and then, in processes and times that a test
- * chooses. The file named by LD_WEIR_FAILING (children see what begins with LD_) holds a number N, which the test writes and may change: every N-th
- * call fails, none when it is 0. It is mapped once, so asking costs nothing.
+ * chooses. The file named by LD_WEIR_FAILING (children see what begins with LD_) holds a number N, which the
+ * test writes and may change: every N-th call fails, none when it is 0. It is mapped once, so asking costs
+ * nothing.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -19,7 +20,7 @@ extern void *__libc_realloc(void *, size_t);
 
 static struct shared {
 	_Atomic unsigned every, pid, failed;
-} *shared;
+} * shared;
 static atomic_uint calls;
 static pid_t self;
 
@@ -27,7 +28,8 @@ __attribute__((constructor)) static void begin(void)
 {
 	const char *path = getenv("LD_WEIR_FAILING");
 	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	void *p = fd >= 0 ? mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+	void *p =
+		fd >= 0 ? mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
 	if (fd >= 0)
 		close(fd);
 	self = getpid();
