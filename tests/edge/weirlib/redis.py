@@ -15,6 +15,7 @@ class RedisServer:
     def __init__(self, port=None, args=()):
         self.port = port or free_port()
         self.args = list(args)
+        self.cli_args = []
         self.dir = run_dir("redis")
         self.proc = None
         self.start()
@@ -66,7 +67,7 @@ class RedisServer:
 
     def cli(self, *args):
         """redis-cli's answer, as text."""
-        run = subprocess.run(["redis-cli", "-p", str(self.port), *map(str, args)], capture_output=True, text=True,
+        run = subprocess.run(["redis-cli", "-p", str(self.port), *self.cli_args, *map(str, args)], capture_output=True, text=True,
                              timeout=10)
         assert run.returncode == 0, run.stderr
         return run.stdout.strip()

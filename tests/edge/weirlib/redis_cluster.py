@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A Redis Cluster on loopback: three masters and three replicas, formed by hand, which is quicker than redis-cli."""
+"""A Redis Cluster on loopback: three masters and, if wanted, three replicas, formed by hand, which is quicker than redis-cli."""
 from .redis import RedisServer
 from .util import free_port, wait_for
 
@@ -14,10 +14,11 @@ def node_args(bus, more=()):
 
 
 class RedisCluster:
-    def __init__(self, args=()):
+    def __init__(self, args=(), replicas=True):
         self.nodes = []
         try:
-            self.nodes = [RedisServer(args=node_args(free_port(), args)) for _ in range(6)]
+            for _ in range(6 if replicas else 3):
+                self.nodes.append(RedisServer(args=node_args(free_port(), args)))
             self._form()
         except BaseException:
             self.close()
@@ -33,7 +34,7 @@ class RedisCluster:
                 first.cli("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
             if i < 3:
                 node.cli("CLUSTER", "ADDSLOTSRANGE", i * share, min(SLOTS, (i + 1) * share) - 1)
-        wait_for(lambda: all(len(self.view(n)) == 6 for n in self.nodes), 10, "all six know each other")
+        wait_for(lambda: all(len(self.view(n)) == len(self.nodes) for n in self.nodes), 10, "all know each other")
         for i, node in enumerate(self.nodes[3:]):
             node.cli("CLUSTER", "REPLICATE", self.id(self.nodes[i]))
         wait_for(self.well, 15, "the cluster is formed")
