@@ -202,7 +202,10 @@ static void set_state(struct sconn *s, enum sconn_state to)
 	if (to == SCONN_POOLED) {
 		s->user = NULL;
 		s->user_ctx = NULL;
-		list_push_front(&s->server->pooled, &s->link);
+		if (s->rests)
+			list_push(&s->server->pooled, &s->link);
+		else
+			list_push_front(&s->server->pooled, &s->link);
 		s->server->pooled_n++;
 		metric_add(u->pooled, 1);
 	}
@@ -378,10 +381,13 @@ static struct sconn *from_pool(struct server *srv, const struct upstream_user *u
 	if (!first)
 		return NULL;
 	struct sconn *s = list_entry(first, struct sconn, link);
+	if (s->rests > srv->up->loop->now) /* behind all that do not: there are no others */
+		return NULL;
 	set_state(s, SCONN_BUSY);
 	s->user = user;
 	s->user_ctx = ctx;
 	s->reused = true;
+	s->rests = 0;
 	s->taken_at = srv->up->loop->now;
 	return s;
 }
@@ -459,7 +465,7 @@ static void make_room(struct server *s)
 	sconn_close(list_entry(s->pooled.prev, struct sconn, link));
 }
 
-void sconn_release(struct sconn *s)
+void sconn_release(struct sconn *s, usec_t rest)
 {
 	struct stream *st = &s->stream;
 	if (buf_len(&s->in) || !stream_quiet(st) || s->server->up->conf->keepalive_us == 0) {
@@ -469,6 +475,7 @@ void sconn_release(struct sconn *s)
 	st->unsure = false; /* a reset behind the last bytes is met by the next write; a try to read costs a
 			       call */
 	make_room(s->server);
+	s->rests = rest ? st->loop->now + rest : 0;
 	set_state(s, SCONN_POOLED);
 	timeout_arm(keep_class(s), &s->timeout);
 }

@@ -84,6 +84,7 @@ struct sconn {
 	bool reused;	  /* it has served an exchange before this one */
 	bool unasked;	  /* bytes or a FIN were there before its present request was written */
 	usec_t taken_at;  /* out of the pool: the loop's now, which tells the turn */
+	usec_t rests;	  /* in the pool, until then; 0: it may be taken at once */
 	uint32_t keep_s;  /* the origin's Keep-Alive: timeout; 0: none */
 	struct list link; /* in server.pooled */
 	struct grave grave;
@@ -124,8 +125,11 @@ enum upstream_take upstream_take(struct upstream *, bool fresh, const struct ser
  */
 bool upstream_may_retry(struct upstream *);
 
-/* The exchange is done with it and nothing is unread: it goes to the pool. */
-void sconn_release(struct sconn *);
+/*
+ * The exchange is done with it and nothing is unread: it goes to the pool. `rest`: nobody takes it for so
+ * long (0: at once), so that bytes which an origin may still send for nobody come while it is nobody's.
+ */
+void sconn_release(struct sconn *, usec_t rest);
 void sconn_close(struct sconn *);
 
 /* The server did not do what was asked; counts, and ejects it after several in a row. kind is a fixed word.

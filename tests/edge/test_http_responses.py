@@ -188,10 +188,12 @@ def test_bad_chunks_cut_the_connection(weir, name, version):
 def test_responses_without_a_body(weir, method, data, length):
     before = weir.origin.accepted
     for _ in range(3):
+        if method == "HEAD":
+            time.sleep(0.03)    # its connection rests for a moment: see below
         res = ask(weir, data, method=method)
         assert res.body == b"" and res.get_all("Content-Length") == ([length] if length else [])
         assert not res.get("Transfer-Encoding") and not res.closes()
-    assert weir.origin.accepted - before <= 1, "such a connection may be used again"
+    assert weir.origin.accepted - before <= (2 if method == "HEAD" else 1), "such a connection may be used again"
 
 
 @pytest.mark.parametrize("method, head", [
@@ -212,6 +214,39 @@ def test_bytes_behind_a_response_are_nobodys(weir, method, head, late):
             wait_for(lambda: weir.origin.open_connections() == 0, 5, "a connection with surplus bytes is closed")
             assert c.request("GET", "/next").body == b"/next"
         wait_for(lambda: weir.metric("weir_connections") == 0, 5)
+
+
+def test_body_of_a_head_that_comes_late_is_nobodys(start, origins):
+    """A common mistake of origins, in a write of its own; meanwhile others want a connection."""
+    def script(conn):
+        while True:
+            req = conn.read_request()
+            if req.method == "HEAD":
+                conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(EVIL))
+                time.sleep(0.002)
+                conn.send(EVIL)
+            else:
+                conn.respond(200, req.path.encode())
+    weir = start(base_config(origins(script=script), workers=1))
+    wrong, over = [], threading.Event()
+
+    def others(n):
+        with weir.client() as c:
+            while not over.is_set():
+                res = c.request("GET", "/%d" % n)
+                if (res.status, res.body) != (200, b"/%d" % n):
+                    wrong.append(res)
+                    return
+    threads = [threading.Thread(target=others, args=(n,)) for n in range(4)]
+    for t in threads:
+        t.start()
+    with weir.client() as c:
+        for _ in range(100):
+            assert c.request("HEAD", "/").status == 200
+    over.set()
+    for t in threads:
+        t.join()
+    assert wrong == []
 
 
 def test_surplus_bytes_behind_a_buffer_that_is_full_to_the_brim(weir):
