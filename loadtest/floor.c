@@ -22,8 +22,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/list.h"
-
 #define READ_SIZE 65536
 #define EVENTS_MAX 256
 
@@ -36,12 +34,14 @@ struct side {
 
 struct pair {
 	struct side client, upstream;
-	struct list link;
+	struct pair *next; /* in `dead` and `spare` */
+	struct pair *made_before;
 };
 
 static int poller, listener;
 static struct sockaddr_in upstream_address = {.sin_family = AF_INET};
-static struct list living, dead; /* dead: ended in this turn, events of it may still point there */
+static struct pair *made;	  /* all of them */
+static struct pair *dead, *spare; /* ended in this turn, so that events may still point there; before it */
 static volatile sig_atomic_t stopping;
 
 static struct pair *pair_of(struct side *s)
@@ -55,16 +55,44 @@ static void end_pair(struct pair *p)
 		return;
 	close(p->client.fd);
 	close(p->upstream.fd);
+	free(p->client.held);
+	free(p->upstream.held);
+	p->client.held = p->upstream.held = NULL;
 	p->client.fd = p->upstream.fd = -1;
-	list_del(&p->link);
-	list_push(&dead, &p->link);
+	p->next = dead;
+	dead = p;
 }
 
 static void sweep(void)
 {
-	struct list *l;
-	while ((l = list_pop(&dead)) != NULL) {
-		struct pair *p = list_entry(l, struct pair, link);
+	while (dead) {
+		struct pair *p = dead;
+		dead = p->next;
+		p->next = spare;
+		spare = p;
+	}
+}
+
+static struct pair *new_pair(void)
+{
+	struct pair *p = spare;
+	if (p) {
+		spare = p->next;
+		return p;
+	}
+	p = calloc(1, sizeof(*p));
+	if (p) {
+		p->made_before = made;
+		made = p;
+	}
+	return p;
+}
+
+static void free_pairs(void)
+{
+	while (made) {
+		struct pair *p = made;
+		made = p->made_before;
 		free(p->client.held);
 		free(p->upstream.held);
 		free(p);
@@ -146,27 +174,29 @@ static int watch(struct side *s)
 	return epoll_ctl(poller, EPOLL_CTL_ADD, s->fd, &ev);
 }
 
+static void open_pair(int fd)
+{
+	int up = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct pair *p = up < 0 ? NULL : new_pair();
+	if (!p) {
+		close(fd);
+		if (up >= 0)
+			close(up);
+		return;
+	}
+	p->client = (struct side){.fd = fd, .peer = &p->upstream};
+	p->upstream = (struct side){.fd = up, .peer = &p->client};
+	if ((connect(up, (struct sockaddr *)&upstream_address, sizeof(upstream_address)) != 0 &&
+	     errno != EINPROGRESS) ||
+	    watch(&p->upstream) != 0 || watch(&p->client) != 0)
+		end_pair(p);
+}
+
 static void on_accept(void)
 {
 	int fd;
-	while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-		int up = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-		struct pair *p = calloc(1, sizeof(*p));
-		if (!p || up < 0) {
-			free(p);
-			close(fd);
-			if (up >= 0)
-				close(up);
-			continue;
-		}
-		list_push(&living, &p->link);
-		p->client = (struct side){.fd = fd, .peer = &p->upstream};
-		p->upstream = (struct side){.fd = up, .peer = &p->client};
-		if ((connect(up, (struct sockaddr *)&upstream_address, sizeof(upstream_address)) != 0 &&
-		     errno != EINPROGRESS) ||
-		    watch(&p->upstream) != 0 || watch(&p->client) != 0)
-			end_pair(p);
-	}
+	while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		open_pair(fd);
 }
 
 static int port_number(const char *text)
@@ -215,8 +245,6 @@ int main(int argc, char **argv)
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	poller = epoll_create1(EPOLL_CLOEXEC);
-	list_init(&living);
-	list_init(&dead);
 	if (listen_at(port) != 0) {
 		fprintf(stderr, "floor: 127.0.0.1:%d: %s\n", port, strerror(errno));
 		return 1;
@@ -232,8 +260,6 @@ int main(int argc, char **argv)
 		}
 		sweep();
 	}
-	while (!list_empty(&living))
-		end_pair(list_entry(list_first(&living), struct pair, link));
-	sweep();
+	free_pairs();
 	return 0;
 }

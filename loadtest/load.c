@@ -36,8 +36,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/list.h"
-
 #define HEAD_SIZE 4096
 #define EVENTS_MAX 256
 #define PIECE (1 << 20) /* of a body, sent or dropped at a time */
@@ -65,7 +63,6 @@ struct request {
 };
 
 struct conn {
-	struct list link; /* in `all` */
 	int fd;
 	enum conn_state state;
 	SSL *ssl;
@@ -74,6 +71,7 @@ struct conn {
 	uint64_t body_left; /* of the response */
 	nsec_t due;	    /* when the request in flight should have gone out */
 	struct conn *next;  /* in `ready` */
+	struct conn *made_before;
 	size_t in_n;
 	char in[HEAD_SIZE];
 };
@@ -97,8 +95,7 @@ static int poller, body_fd;
 static SSL_CTX *tls;
 static SSL_SESSION *session; /* the latest ticket */
 static struct request *requests;
-static struct list all;
-static struct conn *ready;
+static struct conn *ready, *made; /* made: all of them, until the end */
 static nsec_t now, end, next_due;
 static int idle_open, idle_wanted; /* while idle connections are being opened: how many, of how many */
 static bool over;
@@ -202,7 +199,9 @@ static struct conn *new_conn(void)
 	struct conn *c = calloc(1, sizeof(*c));
 	if (!c)
 		die("out of memory");
-	list_push(&all, &c->link);
+	c->fd = -1;
+	c->made_before = made;
+	made = c;
 	return c;
 }
 
@@ -214,13 +213,7 @@ static void close_conn(struct conn *c)
 		c->ssl = NULL;
 	}
 	close(c->fd);
-}
-
-static void free_conn(struct conn *c)
-{
-	close_conn(c);
-	list_del(&c->link);
-	free(c);
+	c->fd = -1;
 }
 
 static int on_session(SSL *ssl, SSL_SESSION *s)
@@ -359,12 +352,9 @@ static void note_answer(struct conn *c)
 
 static void reopen(struct conn *c)
 {
-	if (last_asked()) {
-		free_conn(c);
-		return;
-	}
 	close_conn(c);
-	open_conn(c);
+	if (!last_asked())
+		open_conn(c);
 }
 
 /* One that was to become idle stays as it is, and the next one is opened. */
@@ -500,7 +490,7 @@ static void on_event(struct conn *c, uint32_t events)
 		return;
 	if (c->state == PARKED) {
 		count.idle_lost++;
-		free_conn(c);
+		close_conn(c);
 	} else if (c->state != READY) {
 		fail(c);
 	}
@@ -601,8 +591,13 @@ static void set_up_body(void)
 
 static void tear_down(void)
 {
-	while (!list_empty(&all))
-		free_conn(list_entry(list_first(&all), struct conn, link));
+	while (made) {
+		struct conn *c = made;
+		made = c->made_before;
+		if (c->fd >= 0)
+			close_conn(c);
+		free(c);
+	}
 	for (int i = 0; i == 0 || i < opt.addresses; i++)
 		free(requests[i].text);
 	free(requests);
@@ -687,7 +682,6 @@ int main(int argc, char **argv)
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	poller = epoll_create1(EPOLL_CLOEXEC);
-	list_init(&all);
 	build_requests();
 	if (opt.tls)
 		set_up_tls();
