@@ -347,7 +347,7 @@ def test_tunnel_has_a_timeout_of_its_own(start, origins):
     assert weir.metric("weir_connections_closed_total", reason="tunnel_timeout") == 1
 
 
-BOUND_KB = 8192 if not SANITIZED else 1 << 20    # the sanitizer keeps what was freed
+BOUND_KB = 2048 if not SANITIZED else 1 << 20    # the sanitizer keeps what was freed
 
 
 @pytest.mark.parametrize("down", [True, False], ids=["down", "up"])

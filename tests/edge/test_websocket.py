@@ -292,7 +292,7 @@ def test_site_without_upgrade_tunnels_nothing(ws):
     assert run(talk()) == 426
 
 
-BOUND_KB = 8192 if not SANITIZED else 1 << 20    # the sanitizer keeps what was freed
+BOUND_KB = 2048 if not SANITIZED else 1 << 20    # the sanitizer keeps what was freed
 
 
 def test_reader_that_rests_holds_its_server_back(ws):
