@@ -8,6 +8,7 @@ WEIR_CHAOS_S makes it longer, WEIR_CHAOS_SEED repeats a run (as far as threads a
 import os
 import random
 import socket
+import ssl
 import threading
 import time
 
@@ -78,7 +79,7 @@ class Chaos:
     def __init__(self):
         self.wrong, self.answers, self.cuts, self.own = [], 0, 0, 0
         self.tunnels = 0
-        self.client_tls = None    # the clients' context
+        self.client_tls = self.origin_tls = None    # contexts
         self.lock = threading.Lock()
 
     def fail(self, *what):
@@ -89,6 +90,8 @@ class Chaos:
 
     def origin(self, conn):
         conn.sock.settimeout(20)
+        if self.origin_tls:
+            conn.sock = Channel(conn.sock, self.origin_tls)
         if conn.number % 5 == 0:
             conn.sock = Lazy(conn.sock, random.Random(conn.number))
         while True:
@@ -312,14 +315,16 @@ class Chaos:
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_nobody_gets_anothers_bytes(start, closing, tls):
     chaos, plain, way_in = Chaos(), free_port(), free_port()
-    listen = {"address": "127.0.0.1:%d" % way_in}
+    listen, towards = {"address": "127.0.0.1:%d" % way_in}, {}
     if tls:
         authority = closing.add(Authority())
         leaf = authority.issue("a.example")
-        chaos.client_tls, listen["tls"] = context(authority), [leaf.yaml]
+        chaos.client_tls, chaos.origin_tls = context(authority), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        chaos.origin_tls.load_cert_chain(leaf.pem, leaf.key)
+        listen["tls"], towards["tls"] = [leaf.yaml], {"ca": authority.pem, "name": "a.example"}
     made = [closing.add(Origin("chaos%d" % i, script=chaos.origin)) for i in range(2)]
     weir = start(base_config(made, workers=2, listen=[{"address": "127.0.0.1:%d" % plain}, listen], sites=[{"hosts": ["*"], "upstream": "main", "upgrade": ["websocket"]}],
-                             upstreams={"main": {"servers": [o.address for o in made], "timeouts": {"response": "10s", "idle": "10s", "keepalive": "2s"}}},
+                             upstreams={"main": {**towards, "servers": [o.address for o in made], "timeouts": {"response": "10s", "idle": "10s", "keepalive": "2s"}}},
                              timeouts={"body": "10s", "head": "10s"}), port=plain)
     weir.way_in = way_in
     until = time.monotonic() + SECONDS
