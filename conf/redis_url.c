@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "conf/redis_url.h"
 
+#include <openssl/x509.h>
+
 #include "conf/keys.h"
 #include "conf/print.h"
 #include "conf/scalar.h"
@@ -137,9 +139,18 @@ const char *redis_url_parse(struct arena *arena, struct str url, struct redis_ur
 
 /* --- the key --- */
 
-struct redis_target redis_url_target(const struct conf_redis *r)
+static struct tls_client *make_tls(const struct conf_redis *r)
 {
-	return (struct redis_target){
+	struct tls_client_setup setup = {.trust = tls_trust_new(r->trust)};
+	struct tls_wrong wrong;
+	struct tls_client *c = setup.trust ? tls_client_new(&setup, &wrong) : NULL;
+	X509_STORE_free(setup.trust);
+	return c;
+}
+
+bool redis_url_target(const struct conf_redis *r, struct redis_target *out)
+{
+	*out = (struct redis_target){
 		.host = r->host,
 		.port = r->port,
 		.is_unix = r->is_unix,
@@ -148,7 +159,9 @@ struct redis_target redis_url_target(const struct conf_redis *r)
 		.username = r->username,
 		.password = r->password,
 		.prefix = r->prefix,
+		.tls = r->tls ? make_tls(r) : NULL,
 	};
+	return !r->tls || out->tls;
 }
 
 static struct str shown_url(struct load *l, const struct redis_url *u)

@@ -19,10 +19,13 @@ struct redis_url {
 	struct str username, password; /* decoded; n == 0: none */
 };
 
-/* NULL, or what is expected. No part of the URL is in the answer, as there may be a password in it. */
-/* Where rate_limit.redis says that the server is. It points into the conf. */
-struct redis_target redis_url_target(const struct conf_redis *);
+/*
+ * Where rate_limit.redis says that the server is. It points into the conf; its `tls` is made for the caller,
+ * who lets it go (tls_client_drop) once the target was copied. False: out of memory.
+ */
+bool redis_url_target(const struct conf_redis *, struct redis_target *);
 
+/* NULL, or what is expected. No part of the URL is in the answer, as there may be a password in it. */
 const char *redis_url_parse(struct arena *, struct str url, struct redis_url *);
 
 #endif

@@ -324,7 +324,7 @@ void fleet_resubscribe(struct fleet *f)
 
 static bool connect_both(struct fleet *f, const struct conf_redis *r)
 {
-	const struct redis_target target = redis_url_target(r);
+	struct redis_target target;
 	const struct redis_servers_setup setup = {
 		.loop = &f->c->loop,
 		.target = &target,
@@ -333,25 +333,28 @@ static bool connect_both(struct fleet *f, const struct conf_redis *r)
 		.changed = on_changed,
 		.node_changed = on_node_changed,
 	};
+	if (!redis_url_target(r, &target))
+		return false;
 	f->base.n = 0;
 	text_add(&f->base, "%.*s{fleet}:", (int)r->prefix.n, r->prefix.p ? r->prefix.p : "");
 	f->slot = redis_slot(STR("{fleet}"));
 	f->servers = redis_servers_new(&setup);
-	if (f->base.cut || !f->servers)
-		return false;
-	f->state = FLEET_CONNECTING;
-	f->first = true;
-	subscribe_at(f, &target);
+	if (!f->base.cut && f->servers) {
+		f->state = FLEET_CONNECTING;
+		f->first = true;
+		subscribe_at(f, &target);
+	}
+	tls_client_drop(target.tls);
 	return f->sub != NULL;
 }
 
 static uint64_t fingerprint(const struct fleet *f, const struct conf_redis *r)
 {
 	struct siphash_key key = siphash_key(f->c->info.hash_key);
-	const struct str part[] = {r->host, r->username, r->password, r->prefix};
-	uint64_t number[] = {r->is_unix, r->port, r->db, r->cluster, 0, 0, 0, 0};
-	for (unsigned i = 0; i < 4; i++)
-		number[4 + i] = siphash24(key, part[i].n ? part[i].p : "", part[i].n);
+	const struct str part[] = {r->host, r->username, r->password, r->prefix, r->trust};
+	uint64_t number[] = {r->is_unix, r->tls, r->port, r->db, r->cluster, 0, 0, 0, 0, 0};
+	for (unsigned i = 0; i < 5; i++)
+		number[5 + i] = siphash24(key, part[i].n ? part[i].p : "", part[i].n);
 	return siphash24(key, number, sizeof(number));
 }
 

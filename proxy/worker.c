@@ -412,13 +412,15 @@ static bool open_limiter(struct worker *w, struct shm *shm)
 							     [ON_FAILURE_ALLOW] = LIMITER_ALLOW,
 							     [ON_FAILURE_DENY] = LIMITER_DENY};
 	const struct conf_rate_limit *c = &w->conf->rate_limit;
-	struct redis_target target = redis_url_target(&c->server);
+	struct redis_target target = {.tls = NULL};
 	size_t size;
 	void *section = shm_section(shm, SHM_TABLE, &size);
 	w->table = table_attach(section, size, (uint16_t)w->info.slot);
 	const struct policy **policy = w->table ? list_policies(c) : NULL;
-	if (!policy)
+	if (!policy || (c->redis && !redis_url_target(&c->server, &target))) {
+		free(policy);
 		return false;
+	}
 	struct limiter_setup setup = {
 		.loop = &w->loop,
 		.table = w->table,
@@ -430,6 +432,7 @@ static bool open_limiter(struct worker *w, struct shm *shm)
 		.fleet = c->fleet,
 	};
 	w->limiter = limiter_new(&setup);
+	tls_client_drop(target.tls);
 	free(policy);
 	w->lifts = shm_section(shm, SHM_LIFTS, NULL);
 	w->tokens = tokens_new();

@@ -44,6 +44,7 @@ struct redis_conn {
 	bool freed;
 
 	struct stream stream;
+	struct tls_memory tls_session;
 	struct buf out;
 	struct redis_parser *parser;
 	struct redis_call *first, **last;
@@ -70,7 +71,8 @@ static void read_on(struct redis_conn *c);
 
 const char *redis_conn_state_name(enum redis_conn_state s)
 {
-	static const char *const names[] = {"idle", "resolving", "connecting", "greeting", "ready", "closed"};
+	static const char *const names[] = {"idle",	"resolving", "connecting", "securing",
+					    "greeting", "ready",     "closed"};
 	return s <= REDIS_CONN_CLOSED ? names[s] : "unknown";
 }
 
@@ -95,7 +97,8 @@ static void set_state(struct redis_conn *c, enum redis_conn_state to)
 		[REDIS_CONN_IDLE] = 0,
 		[REDIS_CONN_RESOLVING] = 1 << REDIS_CONN_IDLE | 1 << REDIS_CONN_CLOSED,
 		[REDIS_CONN_CONNECTING] = 1 << REDIS_CONN_RESOLVING | 1 << REDIS_CONN_CONNECTING,
-		[REDIS_CONN_GREETING] = 1 << REDIS_CONN_CONNECTING,
+		[REDIS_CONN_SECURING] = 1 << REDIS_CONN_CONNECTING,
+		[REDIS_CONN_GREETING] = 1 << REDIS_CONN_CONNECTING | 1 << REDIS_CONN_SECURING,
 		[REDIS_CONN_READY] = 1 << REDIS_CONN_GREETING,
 		[REDIS_CONN_CLOSED] = 0xff & ~(1 << REDIS_CONN_CLOSED),
 	};
@@ -231,11 +234,11 @@ bool redis_conn_send(struct redis_conn *c, struct redis_call *call, unsigned arg
 static void write_failed(struct redis_conn *c)
 {
 	uint32_t session = c->session;
-	int err = c->stream.err;
+	const char *why = stream_error_text(&c->stream);
 	buf_drop(&c->out);
 	read_on(c);
 	if (c->session == session)
-		fail(c, REDIS_CLOSED, strerror(err));
+		fail(c, REDIS_CLOSED, why);
 }
 
 void redis_conn_flush(struct redis_conn *c)
@@ -383,7 +386,7 @@ static void read_on(struct redis_conn *c)
 			return;
 		if (n <= 0) {
 			fail(c, REDIS_CLOSED,
-			     n == 0 ? "the server closed the connection" : strerror(c->stream.err));
+			     n == 0 ? "the server closed the connection" : stream_error_text(&c->stream));
 			return;
 		}
 		if (!redis_parser_feed(c->parser, bytes, (size_t)n)) {
@@ -400,6 +403,33 @@ static void on_read_on(struct task *t)
 	read_on(list_entry(t, struct redis_conn, read_on));
 }
 
+static void secure(struct redis_conn *c)
+{
+	set_state(c, REDIS_CONN_SECURING);
+	if (!stream_connect_tls(&c->stream, c->target.tls, c->target.host.p, &c->tls_session))
+		fail(c, REDIS_OTHER, "out of memory");
+}
+
+/* False: not yet, or never. */
+static bool shake_hands(struct redis_conn *c)
+{
+	switch (stream_handshake(&c->stream)) {
+	case STREAM_HANDSHAKE_MORE:
+		return false;
+	case STREAM_HANDSHAKE_DONE:
+		greet(c);
+		return true;
+	case STREAM_HANDSHAKE_FAILED:
+		break;
+	}
+	bool distrust = stream_tls_fault(&c->stream) == STREAM_TLS_UNTRUSTED;
+	enum redis_failure f = distrust ? REDIS_UNTRUSTED : REDIS_TLS;
+	tls_memory_forget(&c->tls_session);
+	redis_trouble_loudly(&c->trouble, redis_trouble_remedy(&c->trouble, f, STR_NONE));
+	fail(c, f, stream_error_text(&c->stream));
+	return false;
+}
+
 static void on_ready(struct stream *s)
 {
 	struct redis_conn *c = list_entry(s, struct redis_conn, stream);
@@ -410,8 +440,13 @@ static void on_ready(struct stream *s)
 			connect_next(c, strerror(err));
 			return;
 		}
-		greet(c);
+		if (c->target.tls)
+			secure(c);
+		else
+			greet(c);
 	}
+	if (c->state == REDIS_CONN_SECURING && !shake_hands(c))
+		return;
 	uint32_t session = c->session;
 	if (buf_len(&c->out))
 		redis_conn_flush(c);
@@ -496,6 +531,9 @@ static void on_timer(struct timeout *t)
 		else
 			fail(c, REDIS_TIMEOUT, "no connection in time");
 		break;
+	case REDIS_CONN_SECURING:
+		fail(c, REDIS_TIMEOUT, "no TLS handshake in time");
+		break;
 	case REDIS_CONN_GREETING:
 		fail(c, REDIS_TIMEOUT, "the greeting was not answered in time");
 		break;
@@ -512,6 +550,7 @@ static void destroy(struct redis_conn *c)
 	hook_del(&c->hook);
 	redis_lookup_free(c->lookup);
 	redis_parser_free(c->parser);
+	tls_memory_forget(&c->tls_session);
 	redis_target_free(&c->target);
 	c->magic = 0;
 	free(c);

@@ -6,10 +6,12 @@
  * they were sent.
  *
  *   IDLE --start--> RESOLVING --address--> CONNECTING --made--> GREETING --PONG--> READY
- *                    ^    |                 |   ^ |                 |                |
- *                    |    |                 |   +-+ next address    |                |
- *                    |    v                 v                       v                v
- *                    +---CLOSED <-----------+-----------------------+----------------+   any failure
+ *                    ^    |                 |   ^ |  |           ^  |                |
+ *                    |    |                 |   +-+  |    SECURING  |                |
+ *                    |    |                 |  next  +---with TLS   |                |
+ *                    |    |                 |  address       |      |                |
+ *                    |    v                 v                v      v                v
+ *                    +---CLOSED <-----------+----------------+------+----------------+   any failure
  *                 backoff
  *
  * Who owns what: the connection copies the target. A struct redis_call is the caller's, embedded in whatever
@@ -40,6 +42,7 @@ enum redis_conn_state {
 	REDIS_CONN_IDLE,
 	REDIS_CONN_RESOLVING,
 	REDIS_CONN_CONNECTING,
+	REDIS_CONN_SECURING, /* the TLS handshake is under way */
 	REDIS_CONN_GREETING, /* AUTH, SELECT, CLIENT SETNAME and PING are under way */
 	REDIS_CONN_READY,
 	REDIS_CONN_CLOSED /* tries again by itself */

@@ -30,6 +30,8 @@ static const struct failure_row {
 	[REDIS_REFUSED] = {"refused", {{NULL, 0}}},
 	[REDIS_RESOLVE] = {"resolve", {{NULL, 0}}},
 	[REDIS_TIMEOUT] = {"timeout", {{NULL, 0}}},
+	[REDIS_TLS] = {"tls", {{NULL, 0}}},
+	[REDIS_UNTRUSTED] = {"untrusted", {{NULL, 0}}},
 	[REDIS_NOAUTH] = {"noauth", {STR("NOAUTH"), STR("DENIED"), {NULL, 0}}},
 	[REDIS_WRONGPASS] = {"wrongpass", {STR("WRONGPASS"), {NULL, 0}}},
 	[REDIS_NOPERM] = {"noperm", {STR("NOPERM"), {NULL, 0}}},

@@ -25,7 +25,9 @@ enum redis_failure {
 	REDIS_REFUSED, /* no connection: refused, unreachable, no such socket */
 	REDIS_RESOLVE, /* the name was not found */
 	REDIS_TIMEOUT, /* no connection, greeting or answer in time */
+	REDIS_TLS,     /* no TLS could be agreed on */
 	/* These take an operator to mend them: */
+	REDIS_UNTRUSTED,  /* the server's certificate is not to be trusted */
 	REDIS_NOAUTH,	  /* NOAUTH, DENIED: no login was sent, and one is wanted */
 	REDIS_WRONGPASS,  /* the login is refused */
 	REDIS_NOPERM,	  /* the ACL lacks a command, key or channel */

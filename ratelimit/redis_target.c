@@ -28,6 +28,7 @@ bool redis_target_copy(struct redis_target *to, const struct redis_target *from)
 {
 	*to = *from;
 	to->host = to->username = to->password = to->prefix = STR_NONE;
+	tls_client_hold(to->tls);
 	if (copy_str(&to->host, from->host) && copy_str(&to->username, from->username) &&
 	    copy_str(&to->password, from->password) &&
 	    copy_str(&to->prefix, from->prefix.p ? from->prefix : STR(REDIS_PREFIX)))
@@ -42,4 +43,6 @@ void redis_target_free(struct redis_target *t)
 	free_str(&t->username);
 	free_str(&t->password);
 	free_str(&t->prefix);
+	tls_client_drop(t->tls);
+	t->tls = NULL;
 }

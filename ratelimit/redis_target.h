@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Where a Redis is and how to log in there. A copy owns its texts, NUL-terminated; its password is wiped. */
+/* Where a Redis is and how to log in there. A copy owns its texts, NUL-terminated, and holds
+ * the TLS client; its password is wiped. */
 #ifndef WEIR_RATELIMIT_REDIS_TARGET_H
 #define WEIR_RATELIMIT_REDIS_TARGET_H
 
@@ -7,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/str.h"
+#include "base/tls_client.h"
 
 /* Whether the server is a node of a Redis Cluster: the server is asked, it is believed to be, it is not. */
 enum redis_cluster { REDIS_CLUSTER_AUTO, REDIS_CLUSTER_ON, REDIS_CLUSTER_OFF };
@@ -19,6 +21,7 @@ struct redis_target {
 	enum redis_cluster cluster;
 	struct str username, password; /* n == 0: none */
 	struct str prefix;	       /* of keys; p == NULL: "weir:" */
+	struct tls_client *tls;	       /* NULL: plain; else the server's certificate must bear `host` */
 	/* Other files than /etc/hosts and /etc/resolv.conf; NULL: those. Kept, not copied. */
 	const char *hosts_file, *resolv_file;
 };

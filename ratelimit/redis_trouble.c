@@ -39,6 +39,10 @@ const char *redis_trouble_remedy(const struct redis_trouble *t, enum redis_failu
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (error.n >= rows[i].word.n && memcmp(error.p, rows[i].word.p, rows[i].word.n) == 0)
 			return rows[i].text;
+	if (f == REDIS_UNTRUSTED)
+		return "the server's certificate is not to be trusted: see rate_limit.redis.ca, and whether "
+		       "it "
+		       "bears the host of rate_limit.redis.url";
 	if (f == REDIS_MOVED && t->target->cluster == REDIS_CLUSTER_OFF)
 		return "the server belongs to a Redis Cluster, and rate_limit.redis.cluster is off";
 	return redis_failure_is_login(f) ? "the server refuses the login that rate_limit.redis describes"
