@@ -120,7 +120,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > 1024)
 		return 0;
 	for (size_t i = 0; i < 2; i++) {
-		struct check_kind kind = {.limits = &limits[i]};
+		struct check_kind kind = {.limits = &limits[i], .stride = (unsigned)size / 16};
 		struct checked c;
 		promise(check_splits(&kind, bytes, size, &c) == NULL);
 		if (c.result != H1_DONE)

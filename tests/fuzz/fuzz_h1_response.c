@@ -77,7 +77,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > 1024)
 		return 0;
 	for (size_t i = 0; i < 4; i++) {
-		struct check_kind kind = {.response = true, .asked = asked[i / 2], .limits = &limits[i % 2]};
+		struct check_kind kind = {
+			.response = true,
+			.asked = asked[i / 2],
+			.limits = &limits[i % 2],
+			.stride = (unsigned)size / 16,
+		};
 		struct checked c;
 		promise(check_splits(&kind, bytes, size, &c) == NULL);
 		promise(c.result == H1_MORE || c.result == H1_DONE || c.head.error == 502);
