@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/channel.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -41,6 +42,7 @@ int channel_send(int fd, const struct channel_msg *m)
 		msg.msg_control = c.bytes;
 		msg.msg_controllen = CMSG_SPACE(sizeof(int) * m->fds);
 		struct cmsghdr *cm = CMSG_FIRSTHDR(&msg);
+		assert(cm); /* there is room for one */
 		cm->cmsg_level = SOL_SOCKET;
 		cm->cmsg_type = SCM_RIGHTS;
 		cm->cmsg_len = CMSG_LEN(sizeof(int) * m->fds);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/tls_server.h"
 
+#include <assert.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -233,8 +234,11 @@ static SSL_CTX *context_for(struct tls_server *s, struct tls_cert *const *cert, 
 static struct choice first_choice(const struct tls_server *s, struct tls_cert *const *cert)
 {
 	struct choice c = {{-1, -1}};
-	if (tls_cert_names(cert[0]))
-		c = find(s, tls_cert_name(cert[0], 0))->choice;
+	if (tls_cert_names(cert[0])) {
+		const struct name *first = find(s, tls_cert_name(cert[0], 0));
+		assert(first); /* all names are in */
+		c = first->choice;
+	}
 	c.of[kind_of(cert[0])] = 0;
 	return c;
 }

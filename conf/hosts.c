@@ -115,7 +115,7 @@ const struct conf_site *conf_site_of(const struct conf *conf, struct str host)
 	const struct conf_site *site;
 
 	if (host.n && host.p[0] == '*')
-		return find(conf, STR_NONE, compare_wildcard);
+		return find(conf, STR(""), compare_wildcard);
 	site = find(conf, host, host_compare);
 	if (site || !starts_with_star(conf, 0))
 		return site;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Walking the table of keys: reading mappings and lists into frames, and printing them back. */
+#include <assert.h>
+
 #include "conf/keys.h"
 #include "conf/print.h"
 #include "conf/scalar.h"
@@ -331,6 +333,7 @@ static bool read_items(struct load *l, const struct key *k, const struct node *n
 	unsigned *count = key_also(k, frame);
 	char *array = arena_alloc(l->keep, items->size * n->n), *item = array;
 
+	assert(child); /* a row of items has rows below it */
 	if (!array)
 		return false;
 	memcpy(key_field(k, frame), &array, sizeof(array));
@@ -425,6 +428,7 @@ static void print_named(struct printer *p, const struct key *k, const void *fram
 	unsigned count;
 	const char *item = items_of(k, frame, &count);
 
+	assert(child);
 	printer_open(p, key_name(k));
 	for (; count > 0; count--, item += items->size) {
 		if (child->type != &type_map) {

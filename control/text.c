@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "control/text.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 
 static bool make_room(struct text *t, size_t want)
 {
-	if (t->cap - t->n > want)
+	if (t->p && t->cap - t->n > want)
 		return true;
 	size_t cap = t->cap ? t->cap : 512;
 	while (cap - t->n <= want)
@@ -117,6 +118,7 @@ void text_align(struct text *t, size_t mark)
 		col[i] = (struct column){0, true};
 	if (t->cut || t->n == mark)
 		return;
+	assert(t->p && mark < t->n);
 	text_bytes(&rows, t->p + mark, t->n - mark);
 	if (!rows.cut) {
 		measure(rows.p, rows.p + rows.n, col);

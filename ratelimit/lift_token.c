@@ -170,7 +170,7 @@ static struct str next_word(struct str *rest)
 
 static bool take_payload(struct str s, struct lift *l, int64_t *until_s)
 {
-	uint8_t id[LIFT_ID / 2];
+	uint8_t id[LIFT_ID / 2] = {0};
 	uint64_t until;
 	struct str word = next_word(&s);
 	*l = (struct lift){.effect = LIFT_FULL};

@@ -514,7 +514,9 @@ static void lost(struct node_call *c, enum redis_failure f)
 static void look_after_parked(struct redis_servers *s)
 {
 	for (unsigned n = s->parked_n; n && !s->freed; n--) {
-		struct node_call *c = list_entry(list_pop(&s->parked), struct node_call, link);
+		struct list *first = list_pop(&s->parked);
+		assert(first); /* parked_n of them are there */
+		struct node_call *c = list_entry(first, struct node_call, link);
 		struct member *m = c->ask_there ? s->member[c->there] : member_of(s, c->slot);
 		s->parked_n--;
 		if (c->late || c->until <= s->loop->now)
