@@ -14,6 +14,7 @@
 #include "master/sanitizer.h"
 
 #define FRAMES 64
+#define WRITING_S 1 /* at most, for a stderr that takes it */
 #define STACK (64u << 10)
 
 struct fault {
@@ -72,6 +73,32 @@ static size_t describe(char *line, int i, const siginfo_t *info)
 	return append(line, n, "; backtrace:\n");
 }
 
+static volatile sig_atomic_t dying_of;
+
+/* Nobody takes what is written: then it dies without a word. */
+static void on_stuck(int alarm)
+{
+	sigset_t fault;
+	(void)alarm;
+	sigemptyset(&fault);
+	sigaddset(&fault, dying_of);
+	sigprocmask(SIG_UNBLOCK, &fault, NULL);
+	raise(dying_of);
+}
+
+static void watch_writing(int sig)
+{
+	struct sigaction act = {.sa_handler = on_stuck};
+	sigset_t set;
+	dying_of = sig;
+	sigemptyset(&act.sa_mask);
+	sigaction(SIGALRM, &act, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	alarm(WRITING_S);
+}
+
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	char line[256];
@@ -83,6 +110,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 		before[i].sa_sigaction(sig, info, context);
 		return;
 	}
+	watch_writing(sig);
 	put(line, describe(line, i, info));
 	backtrace_symbols_fd(frame, backtrace(frame, FRAMES), STDERR_FILENO);
 	raise(sig); /* SA_RESETHAND: the default action */

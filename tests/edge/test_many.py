@@ -17,7 +17,7 @@ from weirlib.weir import SANITIZED
 ORIGIN = os.environ.get("WEIR_ORIGIN", os.path.join(ROOT, "build", "loadtest", "origin"))
 SLOWHTTPTEST = shutil.which("slowhttptest")
 SLOW = 1000    # connections
-SECONDS = 5    # that they come and stay for
+SECONDS = 4    # that they come and stay for
 
 pytestmark = pytest.mark.skipif(not os.access(ORIGIN, os.X_OK), reason="%s is not built" % ORIGIN)
 
@@ -82,7 +82,7 @@ class Ordinary:
 def attack(weir, mode, path, connections, *options):
     """slowhttptest until its time is over."""
     directory = run_dir("slow")
-    argv = [SLOWHTTPTEST, mode, "-c", connections, "-r", connections // 2, "-l", SECONDS, "-i", 1, "-p", 3, "-v", 0,
+    argv = [SLOWHTTPTEST, mode, "-c", connections, "-r", connections, "-l", SECONDS, "-i", 1, "-p", 3, "-v", 0,
             "-u", "http://127.0.0.1:%d%s" % (weir.port, path), *options]
     proc = Proc(argv, directory, "slowhttptest")
     try:
@@ -111,7 +111,7 @@ MODES = {    # how, where to, how many, and the reasons that such connections en
 def test_slow_clients_are_ended_and_no_others_feel_them(fast_origin, origin, start, mode):
     option, path, connections, more, reasons = MODES[mode]
     patient = origin.address if mode == "body" else fast_origin    # it reads a body before it answers
-    weir = start(config(patient, timeouts={"head": "2s", "body": "2s", "idle": "3s"},
+    weir = start(config(patient, timeouts={"head": "1s", "body": "1s", "idle": "2s"},
                         caps={"peer_connections": "off"}))
     with Ordinary(weir) as ordinary:
         attack(weir, option, path, connections, *more)

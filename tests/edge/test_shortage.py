@@ -85,6 +85,17 @@ def test_stuck_stderr_leaves_the_access_log_alone(start, origin, pipe):
     assert weir.term() == 0    # a log that nobody takes is no reason to stay either
 
 
+def test_a_crash_is_not_held_up_by_a_stuck_stderr(start, origin, pipe):
+    """The report of a crash goes straight to stderr."""
+    weir = start(base_config(origin, workers=1), stderr=pipe.write_fd, expect_crash=True)
+    wait_for(lambda: "serves on" in pipe.read(), 10)
+    pipe.stuff()
+    pid, = weir.workers()
+    os.kill(pid, signal.SIGSEGV)
+    wait_for(lambda: len(weir.workers()) == 1 and weir.workers() != [pid] and weir.is_ready(), 20)
+    assert weir.get().status == 200
+
+
 def test_stuck_access_log_leaves_the_own_log_alone(start, origin, tmp_path):
     fifo = str(tmp_path / "access")
     os.mkfifo(fifo)
