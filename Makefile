@@ -84,7 +84,7 @@ TEST_DEPS  := $(RUN_DEPS) libcmocka-dev python3 python3-pytest python3-websocket
 LINT_DEPS  := $(BUILD_DEPS) clang clang-format clang-tidy cppcheck python3 git
 BENCH_DEPS := $(RUN_DEPS) python3 python3-matplotlib wrk nginx libnginx-mod-http-lua haproxy openssl valgrind strace
 
-.PHONY: run test unit edge soak fuzz fuzz-build lint analyze bench cost loadtest install clean deps-build deps-run deps-test deps-lint deps-bench deps-fuzz
+.PHONY: run test unit edge soak fuzz fuzz-build lint analyze bench chaos cost loadtest install clean deps-build deps-run deps-test deps-lint deps-bench deps-fuzz
 
 deps-build deps-run deps-test deps-lint deps-bench deps-fuzz: deps-%:
 	@tools/deps $(if $(filter build,$*),$(BUILD_DEPS))$(if $(filter run,$*),$(RUN_DEPS))$(if $(filter \
@@ -142,6 +142,9 @@ analyze: deps-lint ## clang-tidy, cppcheck and gcc -fanalyzer over the sources
 	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c11 -I. -D_GNU_SOURCE \
 	  --suppress=missingInclude --suppress=varFuncNullUB --suppress=normalCheckLevelMaxBranches $(LIBSRC) $(CTLSRC) $(MAINSRC)
 	@clang-tidy --quiet --warnings-as-errors='*' $(LIBSRC) $(CTLSRC) $(MAINSRC) -- -std=gnu11 -D_GNU_SOURCE -I. -DWEIR_VERSION='"0"' 2>/dev/null
+
+chaos: deps-test all $(BUILD)/loadtest/origin ## every fault injected under load, some minutes; WEIR_SEED= for other traffic
+	@WEIR_CHAOS=long tools/test --edge $(BUILD) $(if $(SANITIZE),$(BUILD),.) -k test_chaos
 
 bench: deps-bench all $(LOADBIN) ## weir beside other proxies: tables and a plot; PEERS=all fetches Envoy and Traefik first
 	@$(if $(PEERS),loadtest/peers $(filter-out all,$(PEERS)))

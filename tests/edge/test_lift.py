@@ -322,3 +322,17 @@ def test_fleet_shows_every_weir(pair):
     assert one.metric("weir_fleet_size") == 2
     assert two.term() == 0
     wait_for(lambda: one.metric("weir_fleet_size") == 1, 15, "a weir that left is forgotten")
+
+
+def test_lift_outlives_every_weir(pair, start, origin, redis):
+    """All weirs end and others begin: the lift goes on, for the time that is left of it."""
+    one, two = pair()
+    one.lift("--everyone", minutes="90s")
+    (lift,) = lifts(two)
+    assert one.term() == two.term() == 0
+    three = start(shared_store(origin, redis))
+    assert statuses(three, 10) == [200] * 10
+    assert lifts(three)[0]["id"] == lift["id"] and lifts(three)[0]["remaining_s"] <= lift["remaining_s"]
+    three.ctl("limits", "restore")
+    assert lifts(three) == []
+    assert lifts(start(shared_store(origin, redis))) == []
