@@ -320,6 +320,10 @@ ssize_t stream_tls_read(struct stream *s, void *to, size_t n)
 	s->can_read = what == SSL_ERROR_NONE ? has_more(t) : what != SSL_ERROR_WANT_READ;
 	if (got)
 		return (ssize_t)got;
+	if (what == SSL_ERROR_WANT_READ && s->unsure) { /* half a record, and behind it maybe a reset */
+		s->unsure = false;
+		return stream_tls_read(s, to, n);
+	}
 	if (what == SSL_ERROR_WANT_READ)
 		return STREAM_AGAIN;
 	return lost ? failed(t) : at_end(s);

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import threading
 import time
 
@@ -12,6 +13,7 @@ import pytest
 from weirlib import base_config, util, wait_for
 from weirlib.client import ProtocolError, build
 from weirlib.origin import pattern
+from weirlib.tls import Authority, Channel
 from weirlib.weir import SANITIZED
 
 
@@ -235,6 +237,25 @@ def test_client_that_reads_slowly_gets_the_whole_download(origin, start, path):
             c.buf += c.sock.recv(4096)
             time.sleep(0.01)
         assert c.read_response().body == pattern(3_000_000)
+
+
+def test_reset_behind_half_a_record_of_tls(origins, start, closing):
+    """Both come in one edge; the half makes no content, so there is nothing to read and nothing that tells of the end."""
+    def script(conn):
+        conn.sock = Channel(conn.sock, server)
+        conn.read_request()
+        with Stopped(weir):
+            record = conn.sock.seal(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            conn.sock.sock.sendall(record[:len(record) // 2])
+            time.sleep(0.05)    # a reset would overtake it
+            conn.reset()
+    authority = closing.add(Authority())
+    leaf, server = authority.issue("a.example"), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(leaf.pem, leaf.key)
+    origin = origins(script=script)
+    weir = start(base_config(origin, workers=1, upstreams=upstream(origin, tls={"ca": authority.pem, "name": "a.example"})))
+    with weir.client(timeout=5) as c:
+        assert c.request("POST", "/").status == 502
 
 
 # Early answers

@@ -166,6 +166,12 @@ class Channel:
                 else:
                     self.incoming.write_eof()
 
+    def seal(self, data):
+        """The bytes that would be sent."""
+        with self.lock:
+            self.obj.write(data)
+            return self.outgoing.read()
+
     def recv(self, n=65536):
         return self._until(lambda: self.obj.read(n))
 
