@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "master/healthcheck.h"
 
-#include <errno.h>
 #include <netinet/in.h>
-#include <openssl/ssl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/tls_client.h"
 #include "conf/conf.h"
+#include "master/line.h"
 
 #define ANSWER 64 /* of which the status is read */
 
@@ -28,12 +25,6 @@ struct question {
 	struct str where; /* for messages */
 	struct str path;
 	bool proxy_header, tls;
-	usec_t until;
-};
-
-struct line { /* to whom is asked */
-	int fd;
-	SSL *ssl; /* NULL: plain */
 };
 
 /* --- whom to ask --- */
@@ -89,124 +80,22 @@ static bool to_loopback(struct sockaddr_storage *sa, bool second)
 
 /* --- asking --- */
 
-static int left_ms(const struct question *q)
-{
-	usec_t left = q->until - clock_mono();
-	return left > 0 ? (int)(left / USEC_PER_MSEC) : 0;
-}
-
-static bool ready(const struct question *q, int fd, short events)
-{
-	struct pollfd p = {.fd = fd, .events = events};
-	int r;
-	do
-		r = poll(&p, 1, left_ms(q));
-	while (r < 0 && errno == EINTR);
-	if (r == 0)
-		errno = ETIMEDOUT;
-	return r > 0;
-}
-
-static int connected(const struct question *q, bool second)
+static bool connected(const struct question *q, bool second, usec_t until, struct line *l)
 {
 	struct sockaddr_storage sa = *q->sa;
-	int err = 0, fd;
-	socklen_t len = sizeof(err);
-	if (!to_loopback(&sa, second)) {
-		errno = EADDRNOTAVAIL;
-		return -1;
-	}
-	fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -1;
-	if (connect(fd, (const struct sockaddr *)&sa, q->sa_len) == 0)
-		return fd;
-	if (errno == EINPROGRESS && ready(q, fd, POLLOUT) &&
-	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0) {
-		if (err == 0)
-			return fd;
-		errno = err;
-	}
-	err = errno;
-	close(fd);
-	errno = err;
-	return -1;
-}
-
-static bool send_all(const struct question *q, int fd, const void *bytes, size_t n)
-{
-	const char *p = bytes;
-	while (n) {
-		ssize_t w = send(fd, p, n, MSG_NOSIGNAL);
-		if (w < 0 && errno == EAGAIN && ready(q, fd, POLLOUT))
-			continue;
-		if (w < 0)
-			return false;
-		p += w;
-		n -= (size_t)w;
-	}
-	return true;
-}
-
-/* Whether to try again: what OpenSSL waits for has come. */
-static bool ready_for(const struct question *q, const struct line *l, int r)
-{
-	switch (SSL_get_error(l->ssl, r)) {
-	case SSL_ERROR_WANT_READ:
-		return ready(q, l->fd, POLLIN);
-	case SSL_ERROR_WANT_WRITE:
-		return ready(q, l->fd, POLLOUT);
-	case SSL_ERROR_SYSCALL:
-		return false;
-	default:
-		errno = EPROTO;
-		return false;
-	}
+	*l = (struct line){.fd = -1};
+	return to_loopback(&sa, second) && line_connect(l, (const struct sockaddr *)&sa, q->sa_len, until);
 }
 
 /* Whoever it is that listens here is asked: its certificate is for others, who know it by its names. */
-static bool begin_tls(const struct question *q, struct line *l)
+static bool begin_tls(struct line *l)
 {
 	struct tls_client_setup setup = {.http = true};
 	struct tls_wrong wrong;
 	struct tls_client *c = tls_client_new(&setup, &wrong);
-	int r = 0;
-	l->ssl = c ? tls_client_session(c, "localhost", NULL) : NULL;
+	bool ok = c && line_secure(l, c, "localhost");
 	tls_client_drop(c);
-	if (!l->ssl || SSL_set_fd(l->ssl, l->fd) != 1) {
-		errno = ENOMEM;
-		return false;
-	}
-	do
-		r = SSL_connect(l->ssl);
-	while (r <= 0 && ready_for(q, l, r));
-	return r == 1;
-}
-
-static bool say(const struct question *q, const struct line *l, const void *bytes, size_t n)
-{
-	int r;
-	if (!l->ssl)
-		return send_all(q, l->fd, bytes, n);
-	do
-		r = SSL_write(l->ssl, bytes, (int)n);
-	while (r <= 0 && ready_for(q, l, r));
-	return r > 0;
-}
-
-static ssize_t hear(const struct question *q, const struct line *l, char *to, size_t n)
-{
-	ssize_t r;
-	if (!l->ssl) {
-		do
-			r = recv(l->fd, to, n, 0);
-		while (r < 0 && errno == EAGAIN && ready(q, l->fd, POLLIN));
-		return r;
-	}
-	do
-		r = SSL_read(l->ssl, to, (int)n);
-	while (r <= 0 && ready_for(q, l, (int)r));
-	return r;
+	return ok;
 }
 
 static bool send_question(const struct question *q, struct line *l)
@@ -216,70 +105,57 @@ static bool send_question(const struct question *q, struct line *l)
 			 "GET %.*s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: weir-healthcheck/" WEIR_VERSION
 			 "\r\nConnection: close\r\n\r\n",
 			 (int)q->path.n, q->path.p);
-	if (n < 0 || (size_t)n >= sizeof(head)) {
-		errno = EMSGSIZE;
-		return false;
-	}
-	return (!q->proxy_header || send_all(q, l->fd, proxy_local, sizeof(proxy_local))) &&
-	       (!q->tls || begin_tls(q, l)) && say(q, l, head, (size_t)n);
+	return n > 0 && (size_t)n < sizeof(head) &&
+	       (!q->proxy_header || line_say(l, proxy_local, sizeof(proxy_local))) &&
+	       (!q->tls || begin_tls(l)) && line_say(l, head, (size_t)n);
 }
 
-/* As much of the answer as has its status; 0: none came, errno says why (0: it was cut off). */
-static int read_status(const struct question *q, const struct line *l)
+/* As much of the answer as has its status; 0: none came, l->wrong says why. */
+static int read_status(struct line *l)
 {
 	char line[ANSWER + 1];
 	size_t n = 0;
 	int status;
 	while (n < 12) {
-		ssize_t r = hear(q, l, line + n, ANSWER - n);
-		if (r == 0)
-			errno = 0;
-		if (r <= 0)
+		size_t r = line_hear(l, line + n, ANSWER - n);
+		if (!r)
 			return 0;
-		n += (size_t)r;
+		n += r;
 	}
 	line[n] = 0;
 	if (sscanf(line, "HTTP/1.%*1[01] %3d", &status) == 1)
 		return status;
-	errno = EPROTO;
+	snprintf(l->wrong, sizeof(l->wrong), "what comes is not HTTP");
 	return 0;
 }
 
-static int ask(struct question *q)
+static int ask(const struct question *q, struct line *l)
 {
-	int fd, status = 0, saved;
-	q->until = clock_mono() + HEALTHCHECK_MS * USEC_PER_MSEC;
-	fd = connected(q, false);
-	if (fd < 0 && errno != ETIMEDOUT) {
-		saved = errno;
-		fd = connected(q, true);
-		if (fd < 0)
-			errno = saved;
+	usec_t until = clock_mono() + HEALTHCHECK_MS * USEC_PER_MSEC;
+	bool ok = connected(q, false, until, l);
+	if (!ok && !l->timed_out) {
+		struct line first = *l;
+		ok = connected(q, true, until, l);
+		if (!ok && !l->wrong[0])
+			memcpy(l->wrong, first.wrong, sizeof(l->wrong));
+		line_close(&first);
 	}
-	if (fd < 0)
-		return 0;
-	struct line l = {fd, NULL};
-	if (send_question(q, &l))
-		status = read_status(q, &l);
-	saved = errno;
-	SSL_free(l.ssl);
-	close(fd);
-	errno = saved;
-	return status;
+	return ok && send_question(q, l) ? read_status(l) : 0;
 }
 
 static int check(const struct conf *c)
 {
 	struct question q = choose(c);
-	int status = ask(&q);
+	struct line l;
+	int status = ask(&q, &l);
+	line_close(&l);
 	if (status == 200)
 		return 0;
 	if (status)
 		fprintf(stderr, "weir at %.*s is not well: it answers %d%s\n", (int)q.where.n, q.where.p,
 			status, status == 503 ? ", it drains" : "");
 	else
-		fprintf(stderr, "weir at %.*s does not answer: %s\n", (int)q.where.n, q.where.p,
-			errno ? strerror(errno) : "the connection was closed");
+		fprintf(stderr, "weir at %.*s does not answer: %s\n", (int)q.where.n, q.where.p, l.wrong);
 	return 1;
 }
 

@@ -150,10 +150,8 @@ BAD = {
 
 # What later versions will build is refused now, and never silently accepted.
 UNBUILT = {
-    "tls": ({"listen": "listen:\n  - {address: \"127.0.0.1:8443\", tls: {certificate: a.pem, key: a.key}} #!"}, "tls"),
     "discover": (upstream("discover: \"srv:a.internal\" #!"), "discover"),
     "health": (upstream("servers: [\"127.0.0.1:9000\"]", "health: {path: /h, interval: 10s} #!"), "health"),
-    "rediss": (redis("url: rediss://127.0.0.1:6379/0 #!"), "rediss"),
 }
 
 

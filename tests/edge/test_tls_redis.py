@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
 """rediss://: a real redis-server with TLS, for the workers' stores and for control; whom it believes."""
+import os
+import re
+import subprocess
+
 import pytest
 
-from weirlib import RedisServer, base_config
+from weirlib import RedisServer, base_config, weir_bin
 from weirlib.limits import admitted, volley
-from weirlib.tls import Authority
+from weirlib.tls import Authority, server_context
 from weirlib.util import free_port, wait_for
 
 CLIENT = "203.0.113.1"
@@ -132,4 +136,42 @@ def test_reload_to_another_ca(start, origin, tls_redis, authority):
     _refused(w, redis, STRANGER)
     w.reload(config(origin, "rediss://127.0.0.1:%d" % redis.tls, ca=authority.pem))
     wait_for(lambda: ready(w) and w.metric("weir_fleet_size") == 1, 10)
+    other.close()
+
+
+# weir -t --live
+
+
+def check_live(dir, text):
+    path = os.path.join(dir, "live.yaml")
+    with open(path, "w") as f:
+        f.write(text)
+    run = subprocess.run([weir_bin(), "-t", "--live", "-c", path], capture_output=True, text=True, timeout=30)
+    return run.returncode, run.stdout, run.stderr
+
+
+LIVE = """listen: [{address: "127.0.0.1:1", tls: {certificate: %(pem)s, key: %(key)s}}]
+upstreams: {main: {servers: ["127.0.0.1:%(up)d"], tls: {ca: %(ca)s, name: %(name)s}}}
+sites: [{hosts: ["*"], upstream: main, rate_limit: off}]
+rate_limit: {store: redis, redis: {url: "rediss://127.0.0.1:%(redis)d/0", ca: %(ca)s}}
+"""
+
+
+def test_live_check(origins, tls_redis, authority):
+    made = authority.issue("origin.example", "127.0.0.1")
+    redis, origin, other = tls_redis(made), origins(tls=server_context(made)), Authority()
+    facts = {"pem": made.pem, "key": made.key, "up": origin.port, "ca": authority.pem, "name": "origin.example",
+             "redis": redis.tls}
+    code, out, err = check_live(authority.dir, LIVE % facts)
+    assert code == 0, err
+    assert "redis rediss://127.0.0.1:%d/0 answers" % redis.tls in out
+    assert "server 127.0.0.1:%d of upstream main speaks TLS, and is who it should be" % origin.port in out
+    assert re.search(r"certificate of 127.0.0.1:1: ECDSA until \d{4}-\d\d-\d\d, for origin.example\n", out)
+    code, out, err = check_live(authority.dir, LIVE % dict(facts, name="b.example"))
+    assert code == 1 and "server 127.0.0.1:%d: hostname mismatch" % origin.port in err
+    code, out, err = check_live(authority.dir, LIVE % dict(facts, ca=other.pem))
+    assert code == 1 and re.search(r"upstreams.main: server [0-9.:]+: " + STRANGER, err)
+    assert re.search(r"rate_limit.redis.url: rediss://127.0.0.1:\d+/0: " + STRANGER, err)
+    code, out, err = check_live(authority.dir, LIVE % dict(facts, up=free_port(), redis=redis.port))
+    assert code == 1 and "Connection refused" in err and "rate_limit.redis.url: rediss://" in err
     other.close()
