@@ -12,6 +12,7 @@
 #include "control/request.h"
 #include "control/status.h"
 #include "control/window_rows.h"
+#include "proxy/tally.h"
 
 #define TOP_MOST 1000
 
@@ -69,6 +70,13 @@ static bool is_exempt(const struct conf *conf, const struct addr *a)
 	return netmask_any(&conf->rate_limit.exempt, netset_lookup(conf->nets, a));
 }
 
+/* What weir serves of that client now, as caps.client_requests counts it. */
+static uint32_t in_flight(const struct conf *conf, const struct addr *a)
+{
+	struct addr key = client_key(*a, conf->client_ip.ipv6_prefix);
+	return conf->caps.client_requests ? tally_held(TALLY_REQUESTS, &key) : 0;
+}
+
 static void on_shown(struct clients_peek *p)
 {
 	struct show *s = list_entry(p, struct show, peek);
@@ -83,6 +91,8 @@ static void on_shown(struct clients_peek *p)
 		json_str(j, str_of(client));
 		json_key(j, "exempt");
 		json_bool(j, is_exempt(conf, &s->addr));
+		json_key(j, "in_flight");
+		json_u64(j, in_flight(conf, &s->addr));
 		json_key(j, "policies");
 		window_rows_json(p, j);
 		json_obj_close(j);
@@ -90,6 +100,9 @@ static void on_shown(struct clients_peek *p)
 	} else {
 		text_add(&r->out, "client %s%s\n", client,
 			 is_exempt(conf, &s->addr) ? ", exempt (rate_limit.exempt)" : "");
+		if (in_flight(conf, &s->addr))
+			text_add(&r->out, "%u requests of it are in flight here\n",
+				 in_flight(conf, &s->addr));
 		window_rows_text(p, &r->out);
 		request_ok(r);
 	}

@@ -95,7 +95,10 @@ void tally_leave(enum tally_kind kind, uint32_t place)
 
 uint32_t tally_held(enum tally_kind kind, const struct addr *a)
 {
-	uint32_t place = place_of(a), held = UINT32_MAX;
+	uint32_t held = UINT32_MAX;
+	if (!tally)
+		return 0;
+	uint32_t place = place_of(a);
 	for (unsigned r = 0; r < TALLY_ROWS; r++) {
 		uint32_t n = atomic_load(&tally->sum[kind].at[r][column(place, r)]);
 		if (n < held)

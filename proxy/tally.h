@@ -33,7 +33,7 @@ void tally_format(void *section, const uint8_t key[16]);
 uint32_t tally_enter(enum tally_kind, const struct addr *, uint32_t cap);
 void tally_leave(enum tally_kind, uint32_t place);
 
-/* How much the address holds. */
+/* How much the address holds; 0 where no section is attached. */
 uint32_t tally_held(enum tally_kind, const struct addr *);
 
 /* Master: the process of that slot has ended, and holds nothing any more. */

@@ -94,6 +94,8 @@ def test_requests_in_flight_of_a_client_are_capped(origin, start, held):
     weir = start(base_config(origin, caps={"client_requests": 6}))
     in_flight(weir, "203.0.113.1", 6, held)
     origin.wait_requests(6)
+    assert weir.ctl("clients", "show", "203.0.113.1", json=True)["in_flight"] == 6
+    assert "6 requests of it are in flight here" in weir.ctl("clients", "show", "203.0.113.1")
     before = weir.client_state("203.0.113.1")["used"]
     with weir.client() as c:
         for _ in range(3):

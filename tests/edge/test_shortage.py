@@ -159,14 +159,20 @@ def free_fds(pid, n):
     return limit(pid, resource.RLIMIT_NOFILE, free[n])
 
 
-def whole(weir):
-    """All is well again, and nothing was left behind."""
+def open_files(pid):
+    return len(os.listdir("/proc/%d/fd" % pid))
+
+
+def whole(weir, pid=None, files=None):
+    """All is well again, and nothing was left behind: not a descriptor where a worker and its count are given."""
     def all_well():
         with weir.client() as c:
             return all(c.request("GET", "/close").status == 200 for _ in range(5))
     wait_for(all_well, 10, "requests are served again")
     wait_for(lambda: weir.metric("weir_requests_active") == 0 and weir.metric("weir_connections") == 0, 10)
     assert weir.metric("weir_process_crashes_total") == 0
+    if pid:
+        wait_for(lambda: open_files(pid) <= files, 10, "as many descriptors as before")
 
 
 @pytest.mark.parametrize("left", [0, 1, 7])
@@ -174,6 +180,7 @@ def test_connections_without_a_descriptor_are_shed(origin, start, left):
     weir = start(base_config(origin, workers=1))
     pid, = weir.workers()
     wait_for(lambda: weir.metric("weir_connections") == 0, 5)
+    files = open_files(pid)
     before, held = free_fds(pid, left), []
     try:
         for _ in range(left):
@@ -192,7 +199,7 @@ def test_connections_without_a_descriptor_are_shed(origin, start, left):
         for c in held:
             c.close()
     weir.wait_own_log("no connection can be served: Too many open files")
-    whole(weir)
+    whole(weir, pid, files)
 
 
 def test_queue_is_left_alone_when_even_the_reserve_is_gone(origin, start):
@@ -372,6 +379,7 @@ def test_memory_that_fails_anywhere(origin, redis, start, tmp_path):
     weir = start(base_config(origin, workers=1, rate_limit=many,
                              sites=[{"hosts": ["*"], "upstream": "main", "upgrade": ["websocket"]}]), env=failing.env)
     pid, = weir.workers()
+    files = open_files(pid)
     for every in (2, 3, 7, 20):
         failing.every(every, pid)
         statuses = mixed_traffic(weir, 1)
@@ -379,6 +387,7 @@ def test_memory_that_fails_anywhere(origin, redis, start, tmp_path):
         assert set(statuses) <= {0, 101, 200, 502, 503, 504}, statuses
         assert weir.workers() == [pid]
         whole(weir)
+    whole(weir, pid, files)
     assert failing.failed() > 100
     assert weir.metric("weir_memory_shortages_total") > 10
     assert set(mixed_traffic(weir, 0.5)) == {101, 200}
