@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from weirlib import base_config, wait_for
+from weirlib import base_config, free_port, wait_for
 from weirlib.client import ProtocolError, build
 from weirlib.origin import pattern
+from weirlib.tls import Authority, connect, context
 
 
 class Drip:
@@ -191,3 +192,51 @@ def test_ends_of_slow_and_bad_heads_are_told_apart(origin, start):
         c.send("GET / HTTP/1.1\r\nHost : a\r\n\r\n")
         assert c.read_response().status == 400
     wait_for(lambda: ended(weir, "head_timeout") == 1 and ended(weir, "malformed") == 1, 10)
+
+
+# Over TLS
+
+@pytest.fixture
+def tls_weir(start, origin, closing):
+    """tls_weir(**config) runs a weir with a TLS listener, and gives it and a function that connects there."""
+    ca = closing.add(Authority())
+    leaf = ca.issue("a.example", "127.0.0.1")
+
+    def run(**more):
+        port, plain = free_port(), free_port()
+        listen = [{"address": "127.0.0.1:%d" % plain}, {"address": "127.0.0.1:%d" % port, "tls": leaf.yaml}]
+        return start(base_config(origin, listen=listen, **more), port=plain), lambda: connect(port, context(ca))
+    return run
+
+
+def test_dripping_body_over_tls_is_cut_off(tls_weir):
+    weir, conn = tls_weir(timeouts={"body": "600ms"}, caps={"min_rate": "1k"})
+    with conn() as c:
+        c.sendall(build("POST", "/echo", [("Content-Length", "100000")]))
+        with Drip(c, b"x", 0.05):
+            assert c.recv(4096).startswith(b"HTTP/1.1 408 ")
+    wait_for(lambda: ended(weir, "too_slow") == 1, 10)
+
+
+def test_dripping_reader_over_tls_is_cut_off(tls_weir):
+    weir, conn = tls_weir(timeouts={"body": "600ms"}, caps={"min_rate": "1m"})
+    with conn() as c:
+        c.sendall(build("GET", "/bytes/60000000"))
+
+        def take():
+            try:
+                return not c.recv(5000)
+            except OSError:
+                return True
+        wait_for(lambda: take() or ended(weir, "too_slow"), 20, every=0.05)
+        wait_for(lambda: ended(weir, "too_slow") == 1, 10)
+
+
+def test_dripping_handshake_is_cut_off(tls_weir):
+    """A byte now and then of what looks like the beginning of TLS."""
+    weir, conn = tls_weir(timeouts={"head": "500ms"})
+    port = int(weir.config["listen"][1]["address"].rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as s:
+        s.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        with Drip(s, b"\x00", 0.05):
+            wait_for(lambda: ended(weir, "handshake_timeout") == 1, 10)
