@@ -28,6 +28,7 @@ import pytest
 from weirlib import RedisServer, base_config, wait_for
 from weirlib.exact import figures
 from weirlib.faults import FaultProxy
+from weirlib.redis_cluster import RedisCluster, Resharding
 from weirlib.shooter import Planned, shoot
 
 LONG = os.environ.get("WEIR_CHAOS") == "long"
@@ -151,6 +152,29 @@ def demote(s):
     s.proxy.repoint(s.other.port)
 
 
+def lose_node(s):
+    """One of three masters dies; its replica takes its slots some seconds later, which is not waited for."""
+    s.other = s.redis.masters()[0]
+    s.other.kill()
+
+
+def move_slots(s):
+    """Every client's slot goes to the next master, keys and all, one after the other."""
+    masters = s.redis.masters()
+    for i in range(1, CLIENTS + 1):
+        key = "{203.0.113.%d}" % i
+        source = s.redis.master_of(key)
+        Resharding(s.redis, s.redis.slot(key), source, masters[(masters.index(source) + 1) % len(masters)]).all()
+
+
+def fail_over(s):
+    """A failover that was asked for, of each master in turn: it loses nothing."""
+    for master in s.redis.masters():
+        replica = s.redis.replica_of(master)
+        replica.cli("CLUSTER", "FAILOVER")
+        wait_for(lambda r=replica: r.info("replication")["role"] == "master", 10)
+
+
 def kill_workers(s):
     s.each(FAULT - 0.5, lambda: kill_one(s, s.random.choice(s.weirs).workers()))
 
@@ -189,6 +213,9 @@ SCENARIOS = {
     "workers killed": (nothing, kill_workers, nothing, True, True),
     "control killed": (nothing, kill_control, nothing, True, False),
     "clocks minutes apart": (nothing, nothing, nothing, True, True),
+    "cluster: slots move": (nothing, move_slots, nothing, True, False),
+    "cluster: failover": (nothing, fail_over, nothing, True, False),
+    "cluster: node lost": (nothing, lose_node, nothing, False, True),
 }
 PERSISTENT = {"killed, back with data", "restarted with data"}
 CRASHES = {"workers killed", "control killed"}
@@ -224,8 +251,11 @@ def build(name, start, origin, closing):
     more = ["--enable-debug-command", "yes"]
     if name in PERSISTENT:
         more += ["--appendonly", "yes", "--appendfsync", "always"]
-    redis = closing.add(RedisServer(args=more))
-    proxy = closing.add(FaultProxy(redis.port))
+    if name.startswith("cluster: "):
+        redis = proxy = closing.add(RedisCluster())    # nodes name each other: no proxy stands in between
+    else:
+        redis = closing.add(RedisServer(args=more))
+        proxy = closing.add(FaultProxy(redis.port))
     apart = name == "clocks minutes apart"
     weirs = [start(config(origin, proxy), expect_crash=name in CRASHES, before_exec=other_clock(7 * n) if apart else None)
              for n in range(WEIRS)]

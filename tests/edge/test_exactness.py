@@ -13,6 +13,7 @@ from test_exact_checker import MS, TRAFFIC
 from test_limit_redis import config, wait_store
 from weirlib import base_config, wait_for
 from weirlib.exact import explain
+from weirlib.redis_cluster import RedisCluster
 from weirlib.shooter import Planned, shoot
 
 SIZES = [(50, 2, 9)] + ([(1000, 60, 190)] if os.environ.get("WEIR_LONG") else [])
@@ -39,17 +40,26 @@ def judge(report, limit, window):
         assert not explain(seen, limit, window * 1000 * MS + off)
 
 
-@pytest.mark.parametrize("weirs", [1, 2, 5])
-@pytest.mark.parametrize("limit, window, seconds", SIZES)
-def test_one_redis(start, origin, redis, weirs, limit, window, seconds):
-    # The promise is for a Redis that answers in time, and this machine may be busy with other things.
+def prove(start, origin, redis, weirs, limit, window, seconds):
+    """Over so many weirs on this Redis, or cluster. It gets time enough to answer: the promise asks for that."""
     fleet = [start(config(origin, redis, requests=limit, window="%ds" % window, timeout="2s")) for _ in range(weirs)]
     for w in fleet:
-        wait_store(w)
+        wait_store(w, timeout=10)
         wait_for(lambda w=w: w.metric("weir_fleet_size") == weirs, 10, "all weirs know of each other")
     report = shoot(plan_of([w.port for w in fleet], limit, window, seconds, seed=weirs))
     assert all(w.metric("weir_store_decisions_total", source="local") == 0 for w in fleet)
     judge(report, limit, window)
+
+
+@pytest.mark.parametrize("weirs", [1, 2, 5])
+@pytest.mark.parametrize("limit, window, seconds", SIZES)
+def test_one_redis(start, origin, redis, weirs, limit, window, seconds):
+    prove(start, origin, redis, weirs, limit, window, seconds)
+
+
+@pytest.mark.parametrize("limit, window, seconds", SIZES)
+def test_cluster(start, origin, closing, limit, window, seconds):
+    prove(start, origin, closing.add(RedisCluster(replicas=False)), 3, limit, window, seconds)
 
 
 @pytest.mark.parametrize("limit, window, seconds", SIZES)
