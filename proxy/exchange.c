@@ -175,17 +175,11 @@ static enum client_header header_kind(const struct conf_client_ip *c)
 	return CLIENT_HEADER_XFF;
 }
 
-static void find_client(struct exchange *x)
+static void read_headers(struct exchange *x)
 {
 	const struct conf_client_ip *c = &x->worker->conf->client_ip;
 	struct client *cl = x->client;
 	struct str xff[VALUES_MAX], fwd[VALUES_MAX], one[VALUES_MAX], secret[VALUES_MAX];
-	if (!cl->peer_trusted) {
-		x->who.kind = CLIENT_PEER;
-		x->who.addr = cl->peer;
-		x->who.nets = cl->peer_nets;
-		return;
-	}
 	struct client_source source = {
 		.nets = x->worker->conf->nets,
 		.trusted = c->trusted,
@@ -200,6 +194,31 @@ static void find_client(struct exchange *x)
 		heard.only_with = values_named(x, c->only_with_name, secret);
 	}
 	client_ip_find(&source, cl->peer_known ? &cl->peer : NULL, cl->peer_nets, &heard, &x->who);
+}
+
+/* The one line of X-Forwarded-For, where it is what names clients and there are no others. */
+static struct str lone_xff(const struct exchange *x)
+{
+	const struct h1_field *f = h1_find(&x->req, FIELD_X_FORWARDED_FOR);
+	if (!f || f->flags & H1_FIELD_REPEATED || x->worker->conf->client_ip.header != CONF_XFF)
+		return STR_NONE;
+	return h1_value(x->base, f);
+}
+
+static void find_client(struct exchange *x)
+{
+	struct client *cl = x->client;
+	if (!cl->peer_trusted) {
+		x->who.kind = CLIENT_PEER;
+		x->who.addr = cl->peer;
+		x->who.nets = cl->peer_nets;
+		return;
+	}
+	struct str text = lone_xff(x);
+	if (client_memo_find(x->worker->client_memo, text, &x->who))
+		return;
+	read_headers(x);
+	client_memo_keep(x->worker->client_memo, text, &x->who);
 }
 
 static enum step stage_identify(struct exchange *x)

@@ -496,8 +496,9 @@ static bool set_up(struct worker *w, struct shm *shm)
 	open_timeouts(w);
 	find_capacity(w);
 	w->log = access_log_open(w);
+	w->client_memo = calloc(1, sizeof(*w->client_memo));
 	worker_time(w);
-	return w->log && open_tls(w) && open_sites(w) && open_cookies(w) && open_origins(w) &&
+	return w->log && w->client_memo && open_tls(w) && open_sites(w) && open_cookies(w) && open_origins(w) &&
 	       open_policies(w) && open_limiter(w, shm);
 }
 
@@ -526,6 +527,7 @@ static void tear_down(struct worker *w)
 	free(w->upstream);
 	free(w->shadow);
 	free(w->limit_text);
+	free(w->client_memo);
 	free(w->origin);
 	free((void *)(uintptr_t)w->cookie_rules.rule);
 }

@@ -16,6 +16,7 @@
 #ifndef WEIR_PROXY_WORKER_H
 #define WEIR_PROXY_WORKER_H
 
+#include "acl/client_memo.h"
 #include "base/channel.h"
 #include "base/loop.h"
 #include "base/metric.h"
@@ -92,6 +93,7 @@ struct worker {
 	struct cookie_rules cookie_rules;
 	struct cors_origin *origin;
 
+	struct client_memo *client_memo;
 	struct limit_text *limit_text; /* by policy.id */
 	struct own_answer own_answer;
 	struct exchange *spare;		/* free exchanges */
