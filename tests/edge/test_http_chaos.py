@@ -331,6 +331,9 @@ def test_nobody_gets_anothers_bytes(start, closing, tls):
     clients = [threading.Thread(target=chaos.client, args=(weir, n, until)) for n in range(1, 17)]
     for t in clients:
         t.start()
+    for _ in range(2):
+        time.sleep(SECONDS / 3)
+        weir.reload()
     for t in clients:
         t.join()
     assert chaos.wrong == [], "seed %d: %r" % (SEED, chaos.wrong[:3])
