@@ -20,7 +20,7 @@
 #define EARLY_MAX                                                                                            \
 	(64u << 10)	/* of a request that is read and dropped after its response, to keep the connection */
 #define INTERIM_MAX 100 /* responses of 1xx before the final one; time bounds them too */
-#define HEAD_REST_US (20 * USEC_PER_MSEC) /* in which a body that an origin sends all the same has come */
+#define BARE_REST_US (20 * USEC_PER_MSEC) /* in which a body that should not be there has come */
 #define TURN_BUDGET 16			  /* reads a direction before others have their turn */
 
 enum flow {
@@ -517,7 +517,7 @@ static void let_server_go(struct exchange *x)
 	x->last_server = s->server;
 	x->server = NULL;
 	if (x->resp.keep_alive && x->resp_body.framing != H1_FRAMING_UNTIL_CLOSE && request_is_out(x))
-		sconn_release(s, x->req.method == METHOD_HEAD ? HEAD_REST_US : 0);
+		sconn_release(s, x->resp.framing == H1_FRAMING_NONE ? BARE_REST_US : 0);
 	else
 		sconn_close(s);
 }
