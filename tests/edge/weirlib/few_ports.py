@@ -20,17 +20,21 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 PORTS = 40
 
 
+def ports_between(first, last):
+    with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
+        f.write("%d %d" % (first, last))
+
+
 def enter():
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) != 0:
         sys.exit(77)
+    try:
+        ports_between(32768, 60999)
+    except OSError:
+        sys.exit(77)
     with socket.socket() as s:
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
-
-
-def leave_few():
-    with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
-        f.write("%d %d" % (60000, 60000 + PORTS - 1))
 
 
 def main():
@@ -43,7 +47,7 @@ def main():
     weir.term()
     weir.write_config(dict(weir.config, listen=[{"address": "127.0.0.1:%d" % weir.port}, {"address": "unix:" + sock}]))
     weir.start()
-    leave_few()
+    ports_between(60000, 60000 + PORTS - 1)
     held = [RawClient(0, sock, timeout=30) for _ in range(PORTS * 3)]
     for c in held:
         c.send(build("GET", "/slow/1500"))
@@ -53,8 +57,7 @@ def main():
     assert weir.metric("weir_upstream_ejections_total") == 0
     for c in held:
         c.close()
-    with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
-        f.write("32768 60999")
+    ports_between(32768, 60999)
     wait_for(lambda: RawClient(0, sock).request().status == 200, 10)
     trouble = weir.close()
     origin.close()
