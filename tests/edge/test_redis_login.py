@@ -112,7 +112,7 @@ def test_a_password_of_any_characters(start, origin, redis, where):
 
 
 def test_a_password_file_is_read_again_on_reload(start, origin, redis):
-    redis.cli("ACL", "SETUSER", "weir", "on", ">first", "~weir:*", "&weir:*", "+@all")
+    redis.cli("ACL", "SETUSER", "weir", "on", ">first", "~weir:*", "allchannels", "+@all")
     d = run_dir("password")
     try:
         path = os.path.join(d, "password")

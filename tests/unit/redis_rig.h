@@ -155,12 +155,14 @@ static inline long long rig_integer(struct rig_redis *r, const char *format, con
 	return v;
 }
 
-/* How often the command ran; nested calls by scripts included. */
+/* How often the command ran; nested calls by scripts included. Before 7.0 subcommands are not told apart. */
 static inline long rig_calls(struct rig_redis *r, const char *command)
 {
 	char key[64];
 	redisReply *reply = rig_command(r, "INFO commandstats");
 	snprintf(key, sizeof(key), "cmdstat_%s:calls=", command);
+	if (!strstr(reply->str, key) && strchr(command, '|'))
+		snprintf(key, sizeof(key), "cmdstat_%.*s:calls=", (int)strcspn(command, "|"), command);
 	const char *at = strstr(reply->str, key);
 	long n = at ? strtol(at + strlen(key), NULL, 10) : 0;
 	freeReplyObject(reply);

@@ -1,14 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""A Redis Cluster on loopback: three masters and, if wanted, three replicas, formed by hand, which is quicker than redis-cli."""
+"""A Redis Cluster on loopback: three masters and, if wanted, three replicas.
+
+It is formed by hand, which is quicker than redis-cli.
+"""
+import re
+import subprocess
+
 from .redis import RedisServer
 from .util import free_port, wait_for
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 1500
+BUS_ABOVE = 10000    # by how much the port of the nodes among themselves is above the clients', if it cannot be named
+
+
+def has_bus_port():
+    """Whether the port of the nodes among themselves can be named: since 7.0."""
+    version = subprocess.run(["redis-server", "--version"], capture_output=True, text=True).stdout
+    return not re.search(r"v=[1-6]\.", version)
 
 
 def node_args(bus, more=()):
-    return ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-config-file", "nodes.conf",
+    return ["--cluster-enabled", "yes", *(["--cluster-port", str(bus)] if bus else []), "--cluster-config-file", "nodes.conf",
             "--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--cluster-replica-validity-factor", "0",
             "--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0", *more]
 
@@ -18,7 +31,11 @@ class RedisCluster:
         self.nodes = []
         try:
             for _ in range(6 if replicas else 3):
-                self.nodes.append(RedisServer(args=node_args(free_port(), args)))
+                bus = free_port()
+                if has_bus_port():
+                    self.nodes.append(RedisServer(args=node_args(bus, args)))
+                else:
+                    self.nodes.append(RedisServer(port=bus - BUS_ABOVE, args=node_args(0, args)))
             self._form()
         except BaseException:
             self.close()
@@ -29,11 +46,13 @@ class RedisCluster:
         share = SLOTS // 3 + 1
         for i, node in enumerate(self.nodes):
             node.cli("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
-            bus = node.args[node.args.index("--cluster-port") + 1]
+            bus = node.port + BUS_ABOVE
+            if "--cluster-port" in node.args:
+                bus = node.args[node.args.index("--cluster-port") + 1]
             if i:
                 first.cli("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
             if i < 3:
-                node.cli("CLUSTER", "ADDSLOTSRANGE", i * share, min(SLOTS, (i + 1) * share) - 1)
+                node.cli("CLUSTER", "ADDSLOTS", *range(i * share, min(SLOTS, (i + 1) * share)))
         wait_for(lambda: all(len(self.view(n)) == len(self.nodes) for n in self.nodes), 10, "all know each other")
         for i, node in enumerate(self.nodes[3:]):
             node.cli("CLUSTER", "REPLICATE", self.id(self.nodes[i]))
