@@ -163,7 +163,7 @@ def test_a_planned_failover_under_load(pair, cluster):
     replica = cluster.replica_of(cluster.master_of("{%s}" % client))
     with Load(weirs, [client]) as load:
         wait_for(lambda: load.count(client) > 50, 10)
-        replica.cli("CLUSTER", "FAILOVER")
+        cluster.failover(replica)
         wait_for(lambda: cluster.master_of("{%s}" % client) is replica, 10)
         wait_for(lambda: len(refused(load.shots[client])) > 20, 20)
     assert load.statuses() == {200, 429}
@@ -227,8 +227,8 @@ def test_it_goes_on_without_the_server_of_the_url(pair, cluster):
     named.kill()
     master = cluster.masters()[1]
     replica = cluster.replica_of(master)
-    replica.cli("CLUSTER", "FAILOVER")
-    wait_for(lambda: replica in cluster.masters() and master not in cluster.masters(), 10)
+    cluster.failover(replica)
+    wait_for(lambda: master not in cluster.masters(), 10)
     for client in [c[0] for c in clients_by_master(cluster, 1).values()]:
         assert_asks_redis(weirs[0], [client])
         shots = volley(ports(weirs), 40, client, threads=4)

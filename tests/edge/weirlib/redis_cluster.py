@@ -5,6 +5,7 @@ It is formed by hand, which is quicker than redis-cli.
 """
 import re
 import subprocess
+import time
 
 from .redis import RedisServer
 from .util import free_port, wait_for
@@ -109,6 +110,17 @@ class RedisCluster:
             if v["master"] == mine:
                 return self.by_port(v["port"])
         raise AssertionError("no replica of port %d" % master.port)
+
+    def failover(self, replica):
+        """A planned one; asked for again where a busy machine let it time out."""
+        asked = [0.0]
+
+        def done():
+            if time.monotonic() - asked[0] > 3:
+                asked[0] = time.monotonic()
+                replica.cli("CLUSTER", "FAILOVER")
+            return replica.info("replication")["role"] == "master"
+        wait_for(done, 20, "the replica is master")
 
     @property
     def url(self):
