@@ -157,7 +157,7 @@ const struct key keys[] = {
 		.type = &type_duration, AT(conf, rate_limit.max_block_us), .min = S, .max = 366 * 24 * H},
 	{ROW("rate_limit.lift_key", "secret, or a list of secrets", "", "signs the tokens of `limits token`: the first signs, all verify"),
 		.type = &type_secrets, ITEMS(conf, rate_limit.lift_key, rate_limit.lift_keys), .flags = KEY_NONEMPTY, .min = LIFT_KEY_SHORTEST,
-		.max = 8, .fits = scalar_is_printable, .expected = "a key of 16 bytes at least, in visible ASCII"},
+		.max = SECRETS_MAX, .fits = scalar_is_printable, .expected = "a key of 16 bytes at least, in visible ASCII"},
 
 	{ROW("cookies", "mapping", "", "cookies that all sites below a domain share"), .type = &type_map},
 	{ROW("cookies.domain", "domain", "", "what shared cookies get as Domain, from any site below it"),

@@ -31,6 +31,8 @@ enum {
 	KEY_IF_SET = 1 << 3,   /* a mapping that is printed only where the text of its field is set */
 };
 
+#define SECRETS_MAX 8 /* in a list of secrets */
+
 struct key {
 	struct conf_key_row row;
 	const struct key_type *type;

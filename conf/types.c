@@ -381,12 +381,19 @@ static bool set_secrets(struct load *l, const struct key *k, const struct node *
 	return true;
 }
 
+/* As long as the shortest that is taken, so that what is printed loads again. */
 static void print_secrets(struct printer *p, const struct key *k, const void *frame)
 {
+	const struct str mask = {"********************************", k->min};
+	struct str masks[SECRETS_MAX];
 	unsigned count;
 	memcpy(&count, key_peek_also(k, frame), sizeof(count));
-	if (count)
-		printer_line(p, key_name(k), count == 1 ? "\"***\"" : "[\"***\"]  # %u keys", count);
+	for (unsigned i = 0; i < count; i++)
+		masks[i] = mask;
+	if (count == 1)
+		printer_value(p, key_name(k), mask);
+	else if (count)
+		printer_list(p, key_name(k), count, masks);
 }
 
 static void print_secret(struct printer *p, const struct key *k, const void *frame)
