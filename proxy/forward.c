@@ -652,11 +652,12 @@ static int64_t moved(const struct exchange *x)
 static void wait_for_client(struct exchange *x)
 {
 	struct waiting *w = &x->client_wait;
+	const int64_t quota = x->worker->body_quota;
 	struct timeout_class *want = client_class(x);
 	if (!want && !w->class)
 		return;
 	int64_t now = moved(x);
-	bool enough = now - w->moved >= x->worker->body_quota;
+	bool enough = now - w->moved >= quota;
 	if (enough || want != w->class)
 		w->moved = now;
 	wait_for(w, &x->client->timeout, &x->client->stream, want, enough);
