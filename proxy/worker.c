@@ -498,8 +498,8 @@ static bool set_up(struct worker *w, struct shm *shm)
 	w->log = access_log_open(w);
 	w->client_memo = calloc(1, sizeof(*w->client_memo));
 	worker_time(w);
-	return w->log && w->client_memo && open_tls(w) && open_sites(w) && open_cookies(w) && open_origins(w) &&
-	       open_policies(w) && open_limiter(w, shm);
+	return w->log && w->client_memo && open_tls(w) && open_sites(w) && open_cookies(w) &&
+	       open_origins(w) && open_policies(w) && open_limiter(w, shm);
 }
 
 static void tear_down(struct worker *w)
