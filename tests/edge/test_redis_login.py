@@ -29,9 +29,9 @@ def wait_ready(weir, timeout=10):
              "the workers' stores are ready")
 
 
-def acl_line(password):
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
-        line = re.search(r"^ACL SETUSER .*$", f.read(), re.M)
+def acl_line(password, page="README.md"):
+    with open(os.path.join(ROOT, page), encoding="utf-8") as f:
+        line = re.search(r"^ *ACL SETUSER .*$", f.read(), re.M)
     words = line[0].split()
     assert ">PASSWORD" in words
     return [">" + password if w == ">PASSWORD" else w for w in words]
@@ -64,6 +64,7 @@ def pair_of(start, origin, url, **redis):
 
 
 def test_the_acl_line_of_the_readme_is_enough(start, origin, redis):
+    assert acl_line("secret") == acl_line("secret", "docs/redis.md")
     assert redis.cli(*acl_line("secret")) == "OK"
     redis.cli("ACL", "LOG", "RESET")
     use_all(pair_of(start, origin, redis.url, username="weir", password="secret"), [CLIENT])
