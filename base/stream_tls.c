@@ -26,6 +26,7 @@ struct tls {
 	bool can_read, can_write; /* the socket; can_read and can_write of the stream are its content's */
 	bool established;
 	bool sealed;	 /* we have said goodbye: FIN follows when `out` is empty */
+	bool fin;	 /* it has: sending it makes an edge of its own, so that twice would be for ever */
 	bool write_lost; /* err says why */
 	bool read_lost;
 	bool heard; /* a byte has come; `first` */
@@ -152,6 +153,14 @@ static bool flush(struct tls *t)
 			buf_consume(&t->out, sent);
 	}
 	return !buf_len(&t->out) && !t->write_lost;
+}
+
+static void send_fin(struct tls *t)
+{
+	if (t->fin || !(flush(t) || t->write_lost))
+		return;
+	t->fin = true;
+	shutdown(t->stream->fd, SHUT_WR);
 }
 
 /* --- beginning --- */
@@ -283,8 +292,8 @@ void stream_tls_event(struct stream *s, short what)
 		t->can_write = true;
 	if (t->can_write && (flush(t) || t->write_lost))
 		s->can_write = true; /* a loss is told by the next write */
-	if (t->sealed && flush(t))
-		shutdown(s->fd, SHUT_WR);
+	if (t->sealed)
+		send_fin(t);
 }
 
 static ssize_t at_end(struct stream *s)
@@ -427,8 +436,7 @@ void stream_tls_shutdown(struct stream *s)
 		SSL_shutdown(t->ssl);
 	}
 	t->sealed = true;
-	if (flush(t) || t->write_lost)
-		shutdown(s->fd, SHUT_WR);
+	send_fin(t);
 }
 
 void stream_tls_end(struct stream *s, bool goodbye)

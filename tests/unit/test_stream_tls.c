@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -154,11 +155,33 @@ static void shake(struct end *e)
 		e->shake = stream_handshake(&e->s);
 }
 
+static bool over_tcp;
+
+static void make_pair(int fd[2])
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(sa);
+	if (!over_tcp) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+		return;
+	}
+	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(l, (struct sockaddr *)&sa, len), 0);
+	assert_int_equal(listen(l, 1), 0);
+	assert_int_equal(getsockname(l, (struct sockaddr *)&sa, &len), 0);
+	fd[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(fd[1], (struct sockaddr *)&sa, len), 0);
+	fcntl(fd[1], F_SETFL, O_NONBLOCK);
+	fd[0] = accept4(l, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(fd[0] >= 0);
+	close(l);
+}
+
 /* A pair with a small buffer in between; the client's end is a bare descriptor where `bare`. */
 static int open_pair(bool bare)
 {
 	int fd[2], size = 1; /* the kernel's least */
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+	make_pair(fd);
 	setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	assert_true(stream_open(&a.s, &loop, fd[0], on_ready));
 	a.on_ready = shake;
@@ -263,6 +286,21 @@ static void test_close_notify_is_an_end(void **state)
 	stream_close(&a.s);
 	turns(3);
 	assert_int_equal(stream_read(&b.s, in, sizeof(in)), 0);
+}
+
+/* Sending FIN makes an edge of its own: it is no reason to do anything again. */
+static void test_shutdown_once(void **state)
+{
+	(void)state;
+	over_tcp = true;
+	connect_well(NULL);
+	over_tcp = false;
+	turns(3);
+	stream_shutdown(&a.s);
+	turns(2);
+	unsigned before = a.readies;
+	turns(20);
+	assert_true(a.readies - before <= 1);
 }
 
 static void test_fin_alone_is_a_cut(void **state)
@@ -528,6 +566,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 		T(test_bytes_both_ways),
 		T(test_close_notify_is_an_end),
+		T(test_shutdown_once),
 		T(test_fin_alone_is_a_cut),
 		T(test_broken_record_is_an_error),
 		T(test_last_words_before_a_loss_are_read),
