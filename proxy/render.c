@@ -279,15 +279,8 @@ static usec_t longest_wait(const struct ticket *t)
 	return wait;
 }
 
-char *render_limits(struct exchange *x, char *p, bool refused)
+static char *put_limits(struct exchange *x, char *p, bool refused)
 {
-	if (x->token > TOKEN_GOOD) {
-		p = LIT(p, "X-Weir-Lift: ");
-		p = fmt_str(p, str_of(token_worth_word(x->token)));
-		p = LIT(p, "\r\n");
-	}
-	if (!x->asked)
-		return p;
 	if (refused) {
 		p = LIT(p, "Retry-After: ");
 		p = fmt_u64(p, render_seconds(longest_wait(&x->ticket)));
@@ -302,6 +295,42 @@ char *render_limits(struct exchange *x, char *p, bool refused)
 		break;
 	}
 	return p;
+}
+
+/*
+ * In a flood the same is said again for a second: 95 instructions when it is kept, 323 when it is written
+ * each time (callgrind).
+ */
+static char *put_refusal(struct exchange *x, char *p)
+{
+	struct refusal_text *r = &x->worker->refusal_text;
+	const struct table_ask *ask = &x->ticket.ask[0];
+	const struct window_state *s = &x->ticket.verdict.state[0];
+	if (x->ticket.asks != 1)
+		return put_limits(x, p, true);
+	uint64_t retry_s = render_seconds(s->retry_after_us), reset_s = render_seconds(s->reset_us);
+	if (r->policy != ask->policy || r->limit != ask->limit || r->left != s->remaining ||
+	    r->retry_s != retry_s || r->reset_s != reset_s) {
+		r->policy = ask->policy;
+		r->limit = ask->limit;
+		r->left = s->remaining;
+		r->retry_s = retry_s;
+		r->reset_s = reset_s;
+		r->n = (uint32_t)(put_limits(x, r->text, true) - r->text);
+	}
+	return mempcpy(p, r->text, r->n);
+}
+
+char *render_limits(struct exchange *x, char *p, bool refused)
+{
+	if (x->token > TOKEN_GOOD) {
+		p = LIT(p, "X-Weir-Lift: ");
+		p = fmt_str(p, str_of(token_worth_word(x->token)));
+		p = LIT(p, "\r\n");
+	}
+	if (!x->asked)
+		return p;
+	return refused ? put_refusal(x, p) : put_limits(x, p, false);
 }
 
 /* Status and reason, as a run that goes on with the fields. */

@@ -47,9 +47,13 @@ static struct str phrase_of(unsigned status)
 	return STR("Error");
 }
 
-/* What stands behind the fields that differ from answer to answer: more fields, the empty line, and content.
+/*
+ * What is the same in each answer of a kind. `line` is the status line and the name of the first field,
+ * `text` what stands behind the fields that differ from answer to answer: more fields, the empty line, and
+ * content.
  */
 struct rest {
+	struct str line;
 	struct str text;
 	size_t head_n;	     /* of it, up to the content */
 	struct str after_id; /* n > 0: the request's id follows the text, and then this */
@@ -100,11 +104,6 @@ static char *put_head(char *p, struct exchange *x, unsigned status, bool preflig
 {
 	struct worker *w = x->worker;
 	worker_time(w);
-	p = LIT(p, "HTTP/1.1 ");
-	p = fmt_pad(p, status, 3);
-	*p++ = ' ';
-	p = fmt_str(p, phrase_of(status));
-	p = LIT(p, "\r\nDate: ");
 	p = mempcpy(p, w->time.date, DATE_LENGTH);
 	p = LIT(p, "\r\nX-Request-Id: ");
 	p = mempcpy(p, x->id, REQUEST_ID);
@@ -132,7 +131,7 @@ static void answer(struct exchange *x, unsigned status, const struct rest *r, bo
 		client_shed(c);
 		return;
 	}
-	char *p = put_head(start, x, status, preflight);
+	char *p = put_head(fmt_str(start, r->line), x, status, preflight);
 	if (x->block && x->req.method == METHOD_HEAD) {
 		p = mempcpy(p, r->text.p, r->head_n);
 		content = 0;
@@ -146,6 +145,15 @@ static void answer(struct exchange *x, unsigned status, const struct rest *r, bo
 	x->out_bytes = content;
 	x->resp_begun = x->resp_done = true;
 	forward(x);
+}
+
+static char *put_status_line(char *p, unsigned status)
+{
+	p = LIT(p, "HTTP/1.1 ");
+	p = fmt_pad(p, status, 3);
+	*p++ = ' ';
+	p = fmt_str(p, phrase_of(status));
+	return LIT(p, "\r\nDate: ");
 }
 
 static char *put_content_fields(char *p, unsigned status, struct str type, size_t length)
@@ -182,11 +190,13 @@ static const struct own_answer *lay_out(struct own_answer *a, unsigned status, c
 		return a;
 	assert(strlen(detail) < DETAIL_MAX);
 	size_t n = (size_t)(put_problem(content, status, str_of(detail)) - content);
-	char *end = put_content_fields(a->text, status, STR("application/problem+json"),
+	char *fields = put_status_line(a->text, status);
+	char *end = put_content_fields(fields, status, STR("application/problem+json"),
 				       n + REQUEST_ID + sizeof(PROBLEM_END) - 1);
-	a->head_n = (uint16_t)(end - a->text);
+	a->line_n = (uint16_t)(fields - a->text);
+	a->head_n = (uint16_t)(end - fields);
 	end = mempcpy(end, content, n);
-	a->n = (uint16_t)(end - a->text);
+	a->n = (uint16_t)(end - fields);
 	a->status = (uint16_t)status;
 	a->detail = detail;
 	return a;
@@ -195,7 +205,7 @@ static const struct own_answer *lay_out(struct own_answer *a, unsigned status, c
 void reply(struct exchange *x, unsigned status, const char *detail)
 {
 	const struct own_answer *a = lay_out(&x->worker->own_answer, status, detail);
-	struct rest r = {{a->text, a->n}, a->head_n, STR(PROBLEM_END)};
+	struct rest r = {{a->text, a->line_n}, {a->text + a->line_n, a->n}, a->head_n, STR(PROBLEM_END)};
 	x->note = detail;
 	answer(x, status, &r, false);
 }
@@ -205,16 +215,21 @@ void reply_health(struct exchange *x, bool well)
 	char text[256];
 	unsigned status = well ? 200 : 503;
 	struct str word = well ? STR("ok\n") : STR("draining\n");
-	char *content = put_content_fields(text, status, STR("text/plain"), word.n);
+	char *fields = put_status_line(text, status);
+	char *content = put_content_fields(fields, status, STR("text/plain"), word.n);
 	char *end = fmt_str(content, word);
-	struct rest r = {{text, (size_t)(end - text)}, (size_t)(content - text), STR_NONE};
+	struct rest r = {{text, (size_t)(fields - text)},
+			 {fields, (size_t)(end - fields)},
+			 (size_t)(content - fields),
+			 STR_NONE};
 	answer(x, status, &r, false);
 }
 
 /* 204, with these fields last. */
 static void answer_empty(struct exchange *x, struct str fields, bool preflight)
 {
-	struct rest r = {fields, fields.n, STR_NONE};
+	char line[64];
+	struct rest r = {{line, (size_t)(put_status_line(line, 204) - line)}, fields, fields.n, STR_NONE};
 	answer(x, 204, &r, preflight);
 }
 

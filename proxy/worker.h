@@ -50,12 +50,22 @@ struct limit_text {
 	char left[40];		 /* "default";r= */
 };
 
+/* render.c's: what was said last of a refusal by one policy, laid out. */
+struct refusal_text {
+	const struct policy *policy; /* NULL: nothing yet */
+	uint32_t limit, left;
+	uint64_t retry_s, reset_s;
+	uint32_t n;
+	char text[320];
+};
+
 /* reply.c's: what it said last, laid out. */
 #define OWN_ANSWER_ROOM 768
 struct own_answer {
 	const char *detail; /* NULL: nothing yet */
 	uint16_t status;
-	uint16_t head_n, n; /* bytes of the text: its fields, and all */
+	uint16_t line_n;    /* bytes of the text: the status line with the name of the first field, */
+	uint16_t head_n, n; /* the last fields, and these with the content */
 	char text[OWN_ANSWER_ROOM];
 };
 
@@ -95,6 +105,7 @@ struct worker {
 
 	struct client_memo *client_memo;
 	struct limit_text *limit_text; /* by policy.id */
+	struct refusal_text refusal_text;
 	struct own_answer own_answer;
 	struct exchange *spare;		/* free exchanges */
 	unsigned spares, spares_unused; /* how many; the fewest since they were trimmed last */
