@@ -157,6 +157,201 @@ static void check_named(const struct client_source *src, const struct addr *peer
 		promise(addr_eq(&c->addr, peer ? peer : &none) && c->hops_n == 0);
 }
 
+/* ---- a second reading, from the left ---- */
+
+enum { ENTRIES_MOST = 8 * LINE_MOST / 2 + 8 };
+
+struct entries {
+	struct {
+		struct addr addr;
+		bool readable;
+	} v[ENTRIES_MOST];
+	unsigned n;
+	bool plain; /* false: it is not by the grammar, and how it is read from the right is another matter */
+};
+
+static bool read_ip(struct str s, bool v6, struct addr *out)
+{
+	char text[64];
+
+	if (s.n == 0 || s.n >= sizeof(text) || memchr(s.p, 0, s.n))
+		return false;
+	memcpy(text, s.p, s.n);
+	text[s.n] = 0;
+	*out = addr_v4(0, 0, 0, 0);
+	return v6 ? inet_pton(AF_INET6, text, out->b) == 1 : inet_pton(AF_INET, text, out->b + 12) == 1;
+}
+
+static bool read_port(struct str s)
+{
+	unsigned v = 0;
+
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+		v = v * 10 + (unsigned)(s.p[i] - '0');
+	}
+	return s.n > 0 && s.n <= 5 && v <= 65535;
+}
+
+static bool read_hidden(struct str s)
+{
+	static const char bytes[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+	for (size_t i = 1; i < s.n; i++)
+		if (!memchr(bytes, s.p[i], sizeof(bytes) - 1))
+			return false;
+	return s.n > 1 && s.p[0] == '_';
+}
+
+/* ip, ip:port, [v6], [v6]:port; `bare` allows v6 without brackets too, `hidden` a port of _ and letters. */
+static bool read_place(struct str s, bool bare, bool hidden, struct addr *out)
+{
+	const char *close = s.n && s.p[0] == '[' ? memchr(s.p, ']', s.n) : NULL;
+	const char *colon;
+	struct str port;
+
+	if (bare && read_ip(s, true, out))
+		return true;
+	if (s.n && s.p[0] == '[') {
+		if (!close || !read_ip((struct str){s.p + 1, (size_t)(close - s.p - 1)}, true, out))
+			return false;
+		colon = close + 1;
+	} else {
+		colon = s.n ? memchr(s.p, ':', s.n) : NULL;
+		if (!read_ip((struct str){s.p, colon ? (size_t)(colon - s.p) : s.n}, false, out))
+			return false;
+	}
+	if (!colon || colon == s.p + s.n)
+		return true;
+	port = (struct str){colon + 1, (size_t)(s.p + s.n - colon - 1)};
+	return *colon == ':' && (read_port(port) || (hidden && read_hidden(port)));
+}
+
+static void add_entry(struct entries *e, struct str s, bool hidden)
+{
+	promise(e->n < ENTRIES_MOST);
+	e->v[e->n].readable = read_place(s, !hidden, hidden, &e->v[e->n].addr);
+	e->n++;
+}
+
+static void read_xff(struct str line, struct entries *e)
+{
+	while (line.n) {
+		const char *comma = memchr(line.p, ',', line.n);
+		size_t n = comma ? (size_t)(comma - line.p) : line.n;
+		struct str entry = str_trim((struct str){line.p, n});
+		if (entry.n)
+			add_entry(e, entry, false);
+		n += comma != NULL;
+		line = (struct str){line.p + n, line.n - n};
+	}
+}
+
+static bool token_byte(char c)
+{
+	return c > ' ' && c < 0x7f && !strchr("\"(),/:;<=>?@[\\]{}", c);
+}
+
+/* A token, or a quoted string without its quotes. False: it is neither. */
+static bool read_word(struct str *s, char *out, size_t *n, bool quoted_too)
+{
+	*n = 0;
+	if (quoted_too && s->n && s->p[0] == '"') {
+		for (s->p++, s->n--; s->n && s->p[0] != '"'; s->p++, s->n--) {
+			if (s->p[0] == '\\')
+				s->p++, s->n--;
+			if (!s->n || ((unsigned char)s->p[0] < ' ' && s->p[0] != '\t') || s->p[0] == 0x7f)
+				return false;
+			out[(*n)++] = s->p[0];
+		}
+		if (!s->n)
+			return false;
+		s->p++, s->n--;
+		return true;
+	}
+	for (; s->n && token_byte(s->p[0]); s->p++, s->n--)
+		out[(*n)++] = s->p[0];
+	return *n > 0;
+}
+
+/* By the grammar of RFC 7239, 4, to the letter; each parameter once. */
+static bool read_element(struct str *s, struct entries *e)
+{
+	static const char *const known[] = {"for", "by", "host", "proto"};
+	char name[LINE_MOST], value[LINE_MOST], node[LINE_MOST];
+	size_t name_n, value_n, node_n = 0;
+	unsigned seen = 0;
+
+	do {
+		if (!read_word(s, name, &name_n, false) || !s->n || s->p[0] != '=')
+			return false;
+		s->p++, s->n--;
+		if (!read_word(s, value, &value_n, true))
+			return false;
+		for (unsigned i = 0; i < 4; i++) {
+			if (!str_ieq((struct str){name, name_n}, str_of(known[i])))
+				continue;
+			if (seen >> i & 1)
+				return false;
+			seen |= 1u << i;
+			if (i == 0)
+				memcpy(node, value, node_n = value_n);
+		}
+	} while (s->n && s->p[0] == ';' && (s->p++, s->n--, true));
+	add_entry(e, (struct str){node, node_n}, true);
+	return true;
+}
+
+static void read_forwarded_line(struct str line, struct entries *e)
+{
+	for (;;) {
+		while (line.n && (is_ows(line.p[0]) || line.p[0] == ','))
+			line.p++, line.n--;
+		if (!line.n)
+			return;
+		if (!read_element(&line, e)) {
+			e->plain = false;
+			return;
+		}
+		while (line.n && is_ows(line.p[0]))
+			line.p++, line.n--;
+		if (line.n && line.p[0] != ',') {
+			e->plain = false;
+			return;
+		}
+	}
+}
+
+/* Who the client is by the rules at the top of client_ip.h, over entries that are all read already. */
+static void check_walk(const struct client_source *src, const struct heard *h, const struct client_ip *c)
+{
+	static struct entries e;
+	bool forwarded = src->header == CLIENT_HEADER_FORWARDED;
+	const struct lines *list = forwarded ? &h->forwarded : &h->xff;
+	unsigned hops = 0;
+
+	e.n = 0;
+	e.plain = true;
+	for (size_t i = 0; i < list->n && e.plain; i++)
+		forwarded ? read_forwarded_line(list->v[i], &e) : read_xff(list->v[i], &e);
+	if (!e.plain || c->kind == CLIENT_PEER || src->header >= CLIENT_HEADER_ADDRESS)
+		return;
+	while (hops < e.n && hops < CLIENT_IP_ENTRIES && e.v[e.n - 1 - hops].readable &&
+	       is_trusted(&e.v[e.n - 1 - hops].addr))
+		hops++;
+	bool other = hops < e.n && hops < CLIENT_IP_ENTRIES && e.v[e.n - 1 - hops].readable;
+	if (!other && hops == 0) {
+		promise(c->kind == CLIENT_NOBODY);
+		return;
+	}
+	hops -= !other;
+	promise(c->kind == CLIENT_FORWARDED && c->hops_n == hops);
+	promise(addr_eq(&c->addr, &e.v[e.n - 1 - hops].addr));
+	for (unsigned i = 0; i < hops; i++)
+		promise(addr_eq(&c->hops[i], &e.v[e.n - 1 - i].addr));
+}
+
 static bool same_client(const struct client_ip *a, const struct client_ip *b)
 {
 	return a->kind == b->kind && addr_eq(&a->addr, &b->addr);
@@ -240,6 +435,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	read_lines(&f, &h);
 	find(&src, peer, &h, &c);
 	check_named(&src, peer, &h, &c);
+	check_walk(&src, &h, &c);
 	check_left(&src, peer, &h, &c);
 	check_xff(peer, &c);
 	src.trusted = -1; /* nobody is trusted: only the peer counts */

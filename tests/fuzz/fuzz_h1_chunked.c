@@ -54,6 +54,21 @@ static void again(const char *content, size_t n)
 	promise(u.end == BODY_END && u.n == n && memcmp(u.text, content, n) == 0);
 }
 
+/* 2^63 and above, in whatever number of digits, is no size. */
+static bool too_large(const char *p, size_t n)
+{
+	uint64_t size = 0;
+	size_t i = 0;
+
+	for (; i < n && ((p[i] >= '0' && p[i] <= '9') || ((p[i] | 0x20) >= 'a' && (p[i] | 0x20) <= 'f'));
+	     i++) {
+		if (size >> 59)
+			return true;
+		size = size << 4 | (unsigned)(p[i] <= '9' ? p[i] - '0' : (p[i] | 0x20) - 'a' + 10);
+	}
+	return false;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct unchunked u;
@@ -64,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > 600)
 		return 0;
 	promise(unchunk_splits(&limits, bytes, size, &u) == NULL);
+	promise(!too_large(bytes, size) || u.end == BODY_BAD);
 	if (u.end != BODY_END)
 		return 0;
 	promise(naive(bytes, size, content, &n) < u.used);

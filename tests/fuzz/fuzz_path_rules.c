@@ -12,7 +12,8 @@
 
 enum { PATH_MOST = 1024, DECODINGS = 2, STEPS_MOST = 12 };
 
-static const char *const prefixes[] = {"/", "/api/", "/api/admin/", "/Secret", "/a.b/~c", "/kiss", "/x/y/z"};
+static const char *const prefixes[] = {"/",	  "/api/", "/api/admin/", "/Secret",
+				       "/a.b/~c", "/kiss", "/x/y/z",	  "/@team/$x"};
 enum { PREFIXES = sizeof(prefixes) / sizeof(prefixes[0]) };
 
 static struct path_rules *rules(void)
