@@ -228,6 +228,7 @@ static const struct {
 	{'r', step_dots},     {'m', step_slashes},	     {'b', step_backslashes},
 	{'p', step_params},   {';', step_cut_semicolon},     {'?', step_cut_query},
 	{'#', step_cut_hash}, {'0', step_cut_nul},	     {'a', step_authority},
+	{'O', step_overlong},
 };
 
 /* ---- rules, one after the other ---- */
@@ -263,8 +264,6 @@ static void run(struct text *t, struct str letters)
 		for (size_t s = 0; s < sizeof(steps) / sizeof(steps[0]); s++)
 			if (letters.p[i] == steps[s].letter)
 				steps[s].run(t);
-	if (memchr(letters.p ? letters.p : "", 'O', letters.n))
-		step_overlong(t);
 }
 
 static void check_reading(const struct path_match *m, struct str path, struct str letters)

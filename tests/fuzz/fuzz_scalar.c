@@ -15,8 +15,29 @@
 
 enum { LISTS = 3, NETS_MOST = 64 };
 
+/* Digits and a unit, by other code; false: too large to tell. */
+static bool read_naively(struct str s, const char *const *units, const uint64_t *times, uint64_t *out)
+{
+	size_t digits = 0;
+
+	for (*out = 0; digits < s.n && s.p[digits] >= '0' && s.p[digits] <= '9'; digits++)
+		*out = *out * 10 + (uint64_t)(s.p[digits] - '0');
+	for (unsigned i = 0; digits > 0 && digits < 14 && units[i]; i++) {
+		if (!str_ieq((struct str){s.p + digits, s.n - digits}, str_of(units[i])))
+			continue;
+		*out *= times[i];
+		return true;
+	}
+	return false;
+}
+
 static void check_quantities(struct str s)
 {
+	static const char *const time_units[] = {"ms", "s", "m", "h", NULL};
+	static const char *const size_units[] = {"", "k", "m", "g", NULL};
+	static const uint64_t us_of[] = {1000, 1000000, 60000000, 3600000000};
+	static const uint64_t bytes_of[] = {1, 1 << 10, 1 << 20, 1 << 30};
+	uint64_t naive;
 	char text[SCALAR_TEXT];
 	usec_t us, us_again, window;
 	uint64_t n, n_again;
@@ -38,6 +59,10 @@ static void check_quantities(struct str s)
 		promise(count > 0 && window > 0);
 	if (!scalar_mode(s, &mode))
 		promise(mode <= 0777);
+	if (read_naively(s, time_units, us_of, &naive) && naive < UINT64_MAX >> 3)
+		promise(!scalar_duration(s, &us) && (uint64_t)us == naive);
+	if (read_naively(s, size_units, bytes_of, &naive) && naive < UINT64_MAX >> 3)
+		promise(!scalar_size(s, &n) && n == naive);
 	promise(!scalar_is_on(s) || !scalar_is_off(s));
 }
 
