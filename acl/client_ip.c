@@ -74,13 +74,15 @@ static bool take_char(struct str *s, char c)
 struct node_text {
 	char text[80]; /* longer than any address and port */
 	size_t n;
+	bool cut; /* there was more: it may be anything, and is read as no node */
 };
 
 static bool append(struct node_text *out, char c)
 {
-	if (out->n == sizeof(out->text))
-		out->n = sizeof(out->text) - 1; /* no node is so long: it is unreadable anyway */
-	out->text[out->n++] = c;
+	if (out->n < sizeof(out->text))
+		out->text[out->n++] = c;
+	else
+		out->cut = true;
 	return c == '\t' || (unsigned char)c >= ' ';
 }
 
@@ -88,6 +90,7 @@ static bool append(struct node_text *out, char c)
 static bool take_value(struct str *s, struct node_text *out)
 {
 	out->n = 0;
+	out->cut = false;
 	if (!take_char(s, '"')) {
 		struct str token = take_token(s);
 		for (size_t i = 0; i < token.n; i++)
@@ -149,7 +152,7 @@ static bool read_forwarded(struct str s, struct addr *out)
 {
 	static const struct str known[] = {STR("for"), STR("by"), STR("host"), STR("proto")};
 	unsigned seen = 0;
-	struct node_text node = {.n = 0}, value;
+	struct node_text node = {.n = 0, .cut = false}, value;
 
 	for (;;) {
 		s = str_trim(s);
@@ -173,7 +176,7 @@ static bool read_forwarded(struct str s, struct addr *out)
 		if (!take_char(&s, ';'))
 			return false;
 	}
-	return read_node((struct str){node.text, node.n}, out);
+	return !node.cut && read_node((struct str){node.text, node.n}, out);
 }
 
 static bool read_hop(struct str s, struct addr *out)

@@ -231,7 +231,8 @@ static bool read_place(struct str s, bool bare, bool hidden, struct addr *out)
 static void add_entry(struct entries *e, struct str s, bool hidden)
 {
 	promise(e->n < ENTRIES_MOST);
-	e->v[e->n].readable = read_place(s, !hidden, hidden, &e->v[e->n].addr);
+	/* An obfuscated port has no end by the grammar; a whole node of more than 80 bytes is not read. */
+	e->v[e->n].readable = (!hidden || s.n <= 80) && read_place(s, !hidden, hidden, &e->v[e->n].addr);
 	e->n++;
 }
 

@@ -321,6 +321,22 @@ static void test_forwarded(void **state)
 	run(CLIENT_HEADER_FORWARDED, rows, COUNT(rows));
 }
 
+/* Of a node longer than any address and port the bytes in the midst were not looked at, and it was read. */
+static void fuzz_long_node_is_unreadable(void **state)
+{
+	(void)state;
+#define SIXTY "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"
+	static const struct row rows[] = {
+		{"10.0.0.5", {"for=\"1.2.3.4:_" SIXTY "\""}, CLIENT},
+		{"10.0.0.5", {"for=\"1.2.3.4:_" SIXTY "yyyyyyyyyyy\""}, CLIENT}, /* 80 bytes */
+		{"10.0.0.5", {"for=\"1.2.3.4:_" SIXTY "yyyyyyyyyyyy\""}, NOBODY},
+		{"10.0.0.5", {"for=\"1.2.3.4:_" SIXTY SIXTY "\x81_\""}, NOBODY},
+		{"10.0.0.5", {"for=\"1.2.3.4\";host=\"" SIXTY SIXTY "\""}, CLIENT},
+		{"10.0.0.5", {"host=\"" SIXTY SIXTY "\";for=1.2.3.4"}, CLIENT},
+	};
+	run(CLIENT_HEADER_FORWARDED, rows, COUNT(rows));
+}
+
 /* With Forwarded configured, X-Forwarded-For is anybody's word. */
 static void test_forwarded_ignores_xff(void **state)
 {
@@ -453,6 +469,7 @@ int main(void)
 		cmocka_unit_test(test_only_the_last_31_entries),
 		cmocka_unit_test(test_longest_value_fits),
 		cmocka_unit_test(test_forwarded),
+		cmocka_unit_test(fuzz_long_node_is_unreadable),
 		cmocka_unit_test(test_forwarded_ignores_xff),
 		cmocka_unit_test(test_single_address),
 		cmocka_unit_test(test_single_address_oddities),
