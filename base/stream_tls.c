@@ -267,7 +267,13 @@ enum stream_handshake stream_handshake(struct stream *s)
 		s->can_write = flush(t);
 		return STREAM_HANDSHAKE_DONE;
 	}
-	if (r <= 0 && SSL_get_error(t->ssl, r) == SSL_ERROR_WANT_READ && !t->write_lost)
+	bool more = r <= 0 && SSL_get_error(t->ssl, r) == SSL_ERROR_WANT_READ && !t->write_lost;
+	if (more && s->unsure) { /* half a record, and behind it maybe a reset, as in stream_tls_read */
+		s->unsure = false;
+		t->can_read = true;
+		return stream_handshake(s);
+	}
+	if (more)
 		return STREAM_HANDSHAKE_MORE;
 	explain(t, r);
 	failed(t);

@@ -83,11 +83,15 @@ void client_close(struct client *c, enum client_end why)
 	if (c->state == CLIENT_DEAD)
 		return;
 	set_state(c, CLIENT_DEAD);
+	bool cut = c->x && exchange_would_look_whole(c->x);
 	if (c->x)
 		exchange_cancel(c->x);
 	timeout_disarm(&c->timeout);
 	task_cancel(&c->again);
-	stream_close(&c->stream);
+	if (cut)
+		stream_reset(&c->stream);
+	else
+		stream_close(&c->stream);
 	buf_drop(&c->in);
 	buf_drop(&c->out);
 	list_del(&c->link);

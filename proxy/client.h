@@ -98,7 +98,7 @@ void client_accept(struct worker *, int fd, const struct addr *peer /* NULL: uni
  * fd is closed. */
 void client_turn_away(struct worker *, int fd, unsigned listen, enum client_end);
 
-/* Ends it now; its exchange is cancelled and logged. */
+/* Ends it now, with a reset where what was sent would look whole; its exchange is cancelled and logged. */
 void client_close(struct client *, enum client_end);
 
 /* Memory ran out for it: a 503 where nothing was said yet, and the end. */

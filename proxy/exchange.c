@@ -129,6 +129,13 @@ void exchange_end(struct exchange *x)
 	w->spares++;
 }
 
+bool exchange_would_look_whole(const struct exchange *x)
+{
+	bool over = x->resp_done && !buf_len(&x->client->out);
+	return x->from_upstream && !over && !x->tunnel && !x->to_client.chunked &&
+	       x->resp.framing != H1_FRAMING_LENGTH;
+}
+
 void exchange_cancel(struct exchange *x)
 {
 	if (!x->status)

@@ -123,6 +123,9 @@ void exchange_run(struct exchange *);
 /* Goes on at the connect stage, for a second try. As exchange_run otherwise. */
 void exchange_connect_again(struct exchange *);
 
+/* Its response has begun, is not over, and would look whole after an orderly end of the connection. */
+bool exchange_would_look_whole(const struct exchange *);
+
 /* Stops everything that could call it; its log line is written. The client is being closed, so it tells it
  * nothing. */
 void exchange_cancel(struct exchange *);

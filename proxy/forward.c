@@ -54,9 +54,6 @@ static void cut(struct exchange *x)
 {
 	struct client *c = x->client;
 	body_flush(&c->stream, &c->out);
-	if (!x->to_client.chunked && x->resp.framing != H1_FRAMING_LENGTH)
-		stream_reset(
-			&c->stream); /* a body that ends with the connection would look whole after a FIN */
 	client_close(c, END_UPSTREAM);
 }
 

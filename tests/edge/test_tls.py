@@ -375,6 +375,28 @@ def test_cut_response_does_not_look_whole(serve, start, origins, leaf):
                 pass
 
 
+def test_drain_cuts_a_body_that_ends_with_the_connection(serve, start, origins, leaf):
+    """What drain.timeout cuts off must not look whole either, with TLS or without."""
+    def script(conn):
+        conn.read_head()
+        conn.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        conn.recv()
+    waiter = origins(script=script)
+    port, plain = free_port(), free_port()
+    w = start(tls_config(waiter, leaf.yaml, port, plain, drain={"grace": "0s", "timeout": "300ms"}), port=plain)
+    with connect(port, context()) as c, RawClient(plain) as p:
+        for s in (c, p.sock):
+            s.sendall(b"GET / HTTP/1.0\r\nHost: a.example\r\n\r\n")
+            data = b""
+            while b"hello" not in data:
+                data += s.recv(65536)
+        w.send_signal(15)
+        for s in (c, p.sock):
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                while s.recv(65536):
+                    pass
+
+
 def test_request_cut_without_goodbye(serve, origin, leaf):
     w = serve(leaf.yaml)
     c = connect(w.tls, context())
