@@ -5,9 +5,10 @@ import threading
 
 import pytest
 
-from weirlib import RedisServer, base_config, wait_for
+from weirlib import base_config, free_port, wait_for
 from weirlib.limits import admitted, refused, volley
 from weirlib.redis_cluster import RedisCluster, Resharding
+from weirlib.tls import Authority
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +249,42 @@ def test_nodes_that_say_their_names_or_nothing(pair, cluster, kind):
         assert len(admitted(volley(ports(weirs), 10, clients[0], threads=4))) == 5
     places = {n["address"].partition(":")[0] for n in weirs[0].ctl("status", json=True)["store"]["nodes"]}
     assert places == {"localhost" if kind == "hostname" else "127.0.0.1"}
+
+
+def test_a_cluster_over_tls(start, origin, closing):
+    """Every node is reached over TLS, by the port that it announces for it, and its certificate is checked."""
+    ca = closing.add(Authority())
+    made = ca.issue("127.0.0.1")
+    tls_ports = []
+
+    def args():
+        tls_ports.append(free_port())
+        return ["--tls-port", str(tls_ports[-1]), "--tls-cluster", "yes", "--tls-cert-file", made.pem,
+                "--tls-key-file", made.key, "--tls-ca-cert-file", ca.pem, "--tls-auth-clients", "no"]
+    secure = closing.add(RedisCluster(args=args, replicas=False))
+    weir = start(config(origin, "rediss://127.0.0.1:%d" % tls_ports[0], requests=5, timeout="2s", ca=ca.pem))
+    wait_ready(weir)
+    for i in range(1, 10):
+        assert len(admitted(volley([weir.port], 8, "203.0.113.%d" % i, threads=2))) == 5
+    assert {int(n["address"].rpartition(":")[2]) for n in weir.ctl("status", json=True)["store"]["nodes"]} == set(tls_ports)
+    assert sum("name=weir" in line for out in secure.cli_everywhere("CLIENT", "LIST") for line in out.splitlines()) >= 9
+
+
+def test_a_cluster_that_is_down_is_no_error(pair, cluster):
+    """With full coverage asked for, a master that is gone for good takes all with it: CLUSTERDOWN, decided locally."""
+    cluster.cli_everywhere("CONFIG", "SET", "cluster-require-full-coverage", "yes")
+    weirs = pair(requests=1000)
+    victim = cluster.masters()[0]
+    cluster.replica_of(victim).kill()
+    victim.kill()
+    try:
+        wait_for(lambda: "cluster_state:fail" in cluster.running()[0].cli("CLUSTER", "INFO"), 15)
+        shots = []
+        wait_for(lambda: shots.extend(volley(ports(weirs), 20, "203.0.113.%d" % (1 + len(shots) % 200), threads=4)) or
+                 weirs[0].metric("weir_store_failures_total", kind="clusterdown") > 0, 15)
+        assert {s.status for s in shots} == {200}
+    finally:
+        cluster.cli_everywhere("CONFIG", "SET", "cluster-require-full-coverage", "no")
 
 
 def test_cluster_off_says_what_is_wrong(start, origin, cluster):

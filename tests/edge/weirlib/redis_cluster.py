@@ -32,11 +32,11 @@ class RedisCluster:
         self.nodes = []
         try:
             for _ in range(6 if replicas else 3):
-                bus = free_port()
+                bus, more = free_port(), args() if callable(args) else args
                 if has_bus_port():
-                    self.nodes.append(RedisServer(args=node_args(bus, args)))
+                    self.nodes.append(RedisServer(args=node_args(bus, more)))
                 else:
-                    self.nodes.append(RedisServer(port=bus - BUS_ABOVE, args=node_args(0, args)))
+                    self.nodes.append(RedisServer(port=bus - BUS_ABOVE, args=node_args(0, more)))
             self._form()
         except BaseException:
             self.close()
