@@ -115,24 +115,30 @@ static enum kind kind_of(const struct tls_cert *c)
 	return tls_cert_is_ecdsa(c) ? KIND_ECDSA : KIND_RSA;
 }
 
+static bool insert_name(struct tls_server *s, unsigned at, struct str text)
+{
+	struct name *grown = realloc(s->name, (s->names + 1) * sizeof(*grown));
+	if (!grown)
+		return false;
+	s->name = grown;
+	char *copy = strndup(text.p, text.n);
+	if (!copy)
+		return false;
+	memmove(&grown[at + 1], &grown[at], (s->names - at) * sizeof(*grown));
+	grown[at] = (struct name){.choice = {{-1, -1}}};
+	grown[at].text.p = copy;
+	grown[at].text.n = text.n;
+	s->names++;
+	return true;
+}
+
 /* The first certificate of a kind that bears a name keeps it. */
 static bool add_name(struct tls_server *s, struct str text, enum kind kind, int cert)
 {
 	unsigned at = place_of(s, text);
-	if (at == s->names || !str_eq(s->name[at].text, text)) {
-		char *copy = malloc(text.n + 1);
-		struct name *grown = realloc(s->name, (s->names + 1) * sizeof(*grown));
-		if (grown)
-			s->name = grown;
-		if (!grown || !copy) {
-			free(copy);
-			return false;
-		}
-		memcpy(copy, text.p, text.n);
-		memmove(&grown[at + 1], &grown[at], (s->names - at) * sizeof(*grown));
-		grown[at] = (struct name){.text = {copy, text.n}, .choice = {{-1, -1}}};
-		s->names++;
-	}
+	bool known = at < s->names && str_eq(s->name[at].text, text);
+	if (!known && !insert_name(s, at, text))
+		return false;
 	if (s->name[at].choice.of[kind] < 0)
 		s->name[at].choice.of[kind] = cert;
 	return true;
