@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from weirlib import Origin, RedisServer, Weir, base_config, util, weir, weir_bin    # noqa: E402
+from weirlib.tls import Authority    # noqa: E402
 
 
 def pytest_configure(config):
@@ -103,6 +104,12 @@ def origins(closing):
 @pytest.fixture
 def redis(closing):
     return closing.add(RedisServer())
+
+
+@pytest.fixture(scope="module")
+def authority(module_closing):
+    """Who signs the certificates of a file's tests."""
+    return module_closing.add(Authority())
 
 
 @pytest.fixture

@@ -14,17 +14,10 @@ import pytest
 from weirlib import base_config, http
 from weirlib.client import RawClient
 from weirlib.origin import pattern
-from weirlib.tls import Authority, connect, context, openssl, s_client
+from weirlib.tls import connect, context, openssl, s_client
 from weirlib.util import free_port, wait_for
 
 GET = b"GET /%s HTTP/1.1\r\nHost: a.example\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def authority():
-    ca = Authority()
-    yield ca
-    ca.close()
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,6 @@ CLIENT = "203.0.113.1"
 STRANGER = "(unable to get local issuer certificate|self-signed certificate in certificate chain)"
 
 
-@pytest.fixture(scope="module")
-def authority():
-    ca = Authority()
-    yield ca
-    ca.close()
-
-
 @pytest.fixture
 def tls_redis(closing, authority):
     """tls_redis(certificate) runs a server; its .tls is the port with TLS, the plain one is for the test."""

@@ -15,17 +15,8 @@ from weirlib.util import wait_for
 
 
 @pytest.fixture(scope="module")
-def authority():
-    ca = Authority()
-    yield ca
-    ca.close()
-
-
-@pytest.fixture(scope="module")
-def stranger():
-    ca = Authority()
-    yield ca
-    ca.close()
+def stranger(module_closing):
+    return module_closing.add(Authority())
 
 
 @pytest.fixture(scope="module")
