@@ -44,7 +44,8 @@ static bool below(struct str host, struct str domain)
 	if (host.n < domain.n || !domain.n)
 		return false;
 	size_t above = host.n - domain.n;
-	if (above && (host.p[above - 1] != '.' || above == 1))
+	/* No host has an empty label: what names one is nobody's, and browsers drop it. */
+	if (above && (host.p[above - 1] != '.' || host.p[0] == '.' || memmem(host.p, above, "..", 2)))
 		return false;
 	return str_ieq((struct str){host.p + above, domain.n}, domain);
 }

@@ -192,6 +192,7 @@ static void check_lines(const struct cookie_rules *rules, struct str host, struc
 	struct str line = STR_NONE;
 
 	read_line(in, &was);
+	promise(!was.domain.n || (was.domain.p[0] != '.' && !memmem(was.domain.p, was.domain.n, "..", 2)));
 	for (unsigned i = 0; i < lines; i++) {
 		line = join(&out[i], in, rules->domain, text);
 		read_line(line, &is);

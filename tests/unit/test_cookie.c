@@ -125,6 +125,23 @@ static void what_is_not_shared_is_left_alone(void **state)
 	assert_string_equal(rewrite(&rules, "api.example.com", STR_NONE), "");
 }
 
+/* Browsers take one dot off, and drop a cookie whose Domain starts with another: shared it would come to
+ * life. */
+static void fuzz_empty_label_in_domain(void **state)
+{
+	static const struct row rows[] = {
+		{"plain=1; Domain=..example.com", ""},
+		{"plain=1; Domain=..api.example.com", ""},
+		{"plain=1; Domain=a..example.com", ""},
+		{"plain=1; Domain=a..b.example.com", ""},
+		{"plain=; Max-Age=0; Domain=..a.example.com", ""},
+		{"plain=1; Domain=.example.com", "plain=1; Domain=example.com|"},
+	};
+	(void)state;
+	check_rows(&rules, rows, COUNT(rows));
+	assert_string_equal(rewrite(&rules, ".example.com", STR("plain=1")), "");
+}
+
 static void the_domain_replaces_all_that_it_carries(void **state)
 {
 	static const struct row rows[] = {
@@ -534,6 +551,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_shared_cookie_gets_its_domain),
 		cmocka_unit_test(what_is_not_shared_is_left_alone),
+		cmocka_unit_test(fuzz_empty_label_in_domain),
 		cmocka_unit_test(the_domain_replaces_all_that_it_carries),
 		cmocka_unit_test(attributes_are_added_where_missing),
 		cmocka_unit_test(deletions_go_out_host_only_and_shared),
