@@ -165,7 +165,8 @@ static bool send_about(struct control *c, const struct client_id *client, struct
 {
 	struct redis_servers *servers = fleet_servers(c->fleet);
 	char text[REDIS_CLIENT_ROOM];
-	unsigned slot = redis_slot((struct str){text, redis_script_client(text, client)});
+	size_t n = redis_script_client(text, client);
+	unsigned slot = redis_slot((struct str){text, n});
 	return servers && redis_command_send(servers, command, slot, c->loop.now + ANSWER_WITHIN, argc, argv);
 }
 

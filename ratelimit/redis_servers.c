@@ -607,7 +607,7 @@ enum redis_failure redis_servers_trouble(const struct redis_servers *s, unsigned
 	const struct member *m = member_of(s, slot);
 	if (!m || !m->node)
 		m = s->member[0];
-	return m->node ? redis_conn_last_failure(redis_node_conn(m->node)) : REDIS_CLUSTER;
+	return m && m->node ? redis_conn_last_failure(redis_node_conn(m->node)) : REDIS_CLUSTER;
 }
 
 const struct redis_server *redis_servers_each(const struct redis_servers *s, unsigned i,

@@ -12,7 +12,8 @@ static bool copy_str(struct str *to, struct str s)
 	if (s.n)
 		memcpy(copy, s.p, s.n);
 	copy[s.n] = 0;
-	*to = (struct str){copy, s.n};
+	to->p = copy;
+	to->n = s.n;
 	return true;
 }
 

@@ -78,7 +78,8 @@ static unsigned slot_of(const struct store_redis *s, const struct client_id *cli
 	char text[REDIS_CLIENT_ROOM];
 	if (!redis_servers_is_cluster(s->servers))
 		return 0;
-	return redis_slot((struct str){text, redis_script_client(text, client)});
+	size_t n = redis_script_client(text, client);
+	return redis_slot((struct str){text, n});
 }
 
 bool store_redis_open(const struct store_redis *s, const struct client_id *client)
