@@ -262,11 +262,12 @@ static void keep(struct batch *b, const struct redis_answer *a)
 		return;
 	for (unsigned i = 0; i < b->question.asks; i++) {
 		const struct window_state *s = &a->state[i];
+		unsigned over = s->remaining ? 0 : b->question.n - a->took[i];
 		bool full = !b->ask[i].policy->shadow && !s->remaining;
 		/* Counted from the sending; from the answer, the round trip would become false refusals. */
 		usec_t until = full ? store_question_sent_at(&b->question) + s->retry_after_us : 0;
 		table_refusal_set(l->table, &b->client, &b->ask[i], l->loop->now, b->generation, a->took[i],
-				  until, s, store_question_sent_at(&b->question));
+				  over, until, s, store_question_sent_at(&b->question));
 	}
 }
 

@@ -286,8 +286,8 @@ static void keep_said(struct entry *e, uint32_t limit, uint32_t generation, usec
 
 enum table_result table_refusal_set(struct table *t, const struct client_id *client,
 				    const struct table_ask *ask, usec_t now, uint32_t generation,
-				    unsigned admitted, usec_t refuse_until, const struct window_state *state,
-				    usec_t said_at)
+				    unsigned admitted, unsigned refused, usec_t refuse_until,
+				    const struct window_state *state, usec_t said_at)
 {
 	usec_t longest = said_at + ask->policy->window_us; /* no slot takes longer to free */
 	struct place p;
@@ -304,6 +304,7 @@ enum table_result table_refusal_set(struct table *t, const struct client_id *cli
 			  said_at);
 		p.e->touched = slots_when(now);
 	}
+	p.e->refused += refused;
 	if (admitted) {
 		p.e->limit = ask->limit;
 		slots_journal_note(t, p.e, admitted, now);

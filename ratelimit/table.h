@@ -139,12 +139,13 @@ enum table_result table_refusal_get(struct table *t, const struct client_id *cli
  * Keeps what the store said of a question sent at said_at (and of no later moment than `now`), under the
  * generation at sending: the caller has checked that it is still current. refuse_until 0: it refused nothing.
  * Answers of several processes may come in any order: the refusal that lasts longest is kept, and the state
- * said last. `admitted` requests were admitted by that answer: they are noted in the journal (journal.h).
+ * said last. By that answer `admitted` requests were admitted, which are noted in the journal (journal.h),
+ * and `refused` were over the limit.
  */
 enum table_result table_refusal_set(struct table *t, const struct client_id *client,
 				    const struct table_ask *ask, usec_t now, uint32_t generation,
-				    unsigned admitted, usec_t refuse_until, const struct window_state *said,
-				    usec_t said_at);
+				    unsigned admitted, unsigned refused, usec_t refuse_until,
+				    const struct window_state *said, usec_t said_at);
 
 /*
  * Forgets windows and refusals of the client under the policy, or, with NULL, under all (a walk over the

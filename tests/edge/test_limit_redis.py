@@ -171,6 +171,20 @@ def test_shadow_and_exempt_and_for(start, origin, redis):
     assert weir.metric("weir_shadow_refusals_total") == 8
 
 
+def test_the_busiest_tell_how_often_they_were_refused(start, origin, redis):
+    """By Redis, by the table that remembers what Redis said, and in shadow, where nobody is refused."""
+    weir = start(config(origin, redis, policies={"default": {"requests": 5, "window": "60s"},
+                                                 "quiet": {"requests": 2, "window": "60s", "mode": "shadow"}},
+                        sites=[{"hosts": ["quiet.example"], "upstream": "main", "rate_limit": "quiet"},
+                               {"hosts": ["*"], "upstream": "main"}]))
+    wait_store(weir)
+    volley([weir.port], 12, CLIENT, threads=1)
+    volley([weir.port], 6, "198.51.100.1", host="quiet.example", threads=1)
+    rows = {row["client"]: row for row in weir.ctl("clients", "top", "-n", "10", json=True)["clients"]}
+    assert (rows[CLIENT]["used"], rows[CLIENT]["refused"]) == (5, 7)
+    assert (rows["198.51.100.1"]["used"], rows["198.51.100.1"]["refused"]) == (2, 4)
+
+
 def test_lowered_limit_holds_for_what_was_admitted(start, origin, redis):
     c = config(origin, redis, requests=10)
     weir = start(c)

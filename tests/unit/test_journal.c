@@ -65,7 +65,7 @@ static void granted(struct region *r, unsigned c, const struct policy *p, unsign
 	struct client_id id = client(c);
 	struct table_ask ask = {p, p->requests};
 	struct window_state said = {.limit = p->requests, .used = used, .reset_us = p->window_us};
-	assert_int_equal(table_refusal_set(r->t, &id, &ask, now, 0, n, 0, &said, now), TABLE_OK);
+	assert_int_equal(table_refusal_set(r->t, &id, &ask, now, 0, n, 0, 0, &said, now), TABLE_OK);
 }
 
 /* How many are to be carried. */

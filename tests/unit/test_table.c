@@ -473,12 +473,12 @@ static void test_eviction_of_said(void **state)
 		struct window_state said = {.limit = 100, .used = i == 3 ? 5 : 50, .reset_us = MINUTE};
 		struct client_id c = client(i);
 		assert_int_equal(
-			table_refusal_set(r.t, &c, &ask, now, 1, 0, i == 2 ? now + 1000 : 0, &said, now),
+			table_refusal_set(r.t, &c, &ask, now, 1, 0, 0, i == 2 ? now + 1000 : 0, &said, now),
 			TABLE_OK);
 	}
 	struct client_id c = client(50);
 	struct window_state said = {.limit = 100, .used = 7};
-	assert_int_equal(table_refusal_set(r.t, &c, &ask, now, 1, 0, 0, &said, now), TABLE_OK);
+	assert_int_equal(table_refusal_set(r.t, &c, &ask, now, 1, 0, 0, 0, &said, now), TABLE_OK);
 	c = client(3);
 	assert_int_equal(table_refusal_get(r.t, &c, &ask, now, 1, &until, &last), TABLE_OK);
 	assert_int_equal(last.limit, 0);
@@ -622,7 +622,7 @@ static void test_refusals(void **state)
 	assert_int_equal(table_refusal_get(r.t, &c, &ask, 1000, 5, &until, &last), TABLE_OK);
 	assert_int_equal(until, 0);
 	assert_int_equal(last.limit, 0);
-	assert_int_equal(table_refusal_set(r.t, &c, &ask, 1000, 5, 0, 9000, &said, 900), TABLE_OK);
+	assert_int_equal(table_refusal_set(r.t, &c, &ask, 1000, 5, 0, 0, 9000, &said, 900), TABLE_OK);
 	assert_int_equal(table_refusal_get(r.t, &c, &ask, 8999, 5, &until, &last), TABLE_OK);
 	assert_int_equal(until, 9000);
 	assert_int_equal(last.retry_after_us, 1);
@@ -667,26 +667,26 @@ static void test_refusals_out_of_order(void **state)
 
 	(void)state;
 	/* The newer answer came first: its state stays, and the longer refusal stays. */
-	table_refusal_set(r.t, &c, &ask, 1000, UINT32_MAX, 0, 5000, &full, 900);
-	table_refusal_set(r.t, &c, &ask, 1100, UINT32_MAX, 0, 4000, &part, 800);
+	table_refusal_set(r.t, &c, &ask, 1000, UINT32_MAX, 0, 0, 5000, &full, 900);
+	table_refusal_set(r.t, &c, &ask, 1100, UINT32_MAX, 0, 0, 4000, &part, 800);
 	table_refusal_get(r.t, &c, &ask, 1200, UINT32_MAX, &until, &last);
 	assert_int_equal(until, 5000);
 	assert_int_equal(last.used, 100);
 	/* Generation 0 follows UINT32_MAX: what was said before is gone, and answers of before are not taken.
 	 */
-	table_refusal_set(r.t, &c, &ask, 1300, 0, 0, 0, &part, 1250);
-	table_refusal_set(r.t, &c, &ask, 1400, UINT32_MAX, 0, 9000, &full, 1390);
+	table_refusal_set(r.t, &c, &ask, 1300, 0, 0, 0, 0, &part, 1250);
+	table_refusal_set(r.t, &c, &ask, 1400, UINT32_MAX, 0, 0, 9000, &full, 1390);
 	table_refusal_get(r.t, &c, &ask, 1500, 0, &until, &last);
 	assert_int_equal(until, 0);
 	assert_int_equal(last.used, 40);
 	/* A refusal under the old limit is void once the store spoke under the new one. */
-	table_refusal_set(r.t, &c, &ask, 1600, 0, 0, 9000, &full, 1600);
-	table_refusal_set(r.t, &c, &raised, 1700, 0, 0, 0, &part, 1700);
+	table_refusal_set(r.t, &c, &ask, 1600, 0, 0, 0, 9000, &full, 1600);
+	table_refusal_set(r.t, &c, &raised, 1700, 0, 0, 0, 0, &part, 1700);
 	table_refusal_get(r.t, &c, &raised, 1800, 0, &until, &last);
 	assert_int_equal(until, 0);
 	assert_int_equal(last.limit, 200);
 	/* No refusal outlasts the window. */
-	table_refusal_set(r.t, &c, &raised, 2000, 0, 0, USEC_NEVER, &full, 1900);
+	table_refusal_set(r.t, &c, &raised, 2000, 0, 0, 0, USEC_NEVER, &full, 1900);
 	table_refusal_get(r.t, &c, &raised, 2000, 0, &until, &last);
 	assert_int_equal(until, 1900 + MINUTE);
 	free_region(&r);
@@ -709,7 +709,7 @@ static void test_forget(void **state)
 		admit(r.t, &a, 100, two, 1, now, NULL);
 		admit(r.t, &b, 100, one, 1, now, NULL);
 	}
-	table_refusal_set(r.t, &one, &ask, 60, 1, 0, 5000, &said, 60);
+	table_refusal_set(r.t, &one, &ask, 60, 1, 0, 0, 5000, &said, 60);
 	assert_int_equal(table_forget(r.t, &one, &a), TABLE_OK);
 	assert_int_equal(used(r.t, &a, one, 60), 0);
 	assert_int_equal(used(r.t, &b, one, 60), 49);
@@ -992,7 +992,7 @@ static void test_stopped_holder(void **state)
 	assert_true(busy > 0 && busy <= held * 10000 / 25);
 	assert_int_equal(stats(&r).busy, busy);
 	assert_int_equal(table_refusal_get(r.t, &stuck, &ask, 5, 1, &until, &last), TABLE_BUSY);
-	assert_int_equal(table_refusal_set(r.t, &stuck, &ask, 5, 1, 0, 9, &last, 5), TABLE_BUSY);
+	assert_int_equal(table_refusal_set(r.t, &stuck, &ask, 5, 1, 0, 0, 9, &last, 5), TABLE_BUSY);
 	assert_int_equal(table_forget(r.t, &stuck, &p), TABLE_BUSY);
 	struct client_id nobody = client(UINT32_MAX);
 	assert_int_equal(table_forget(r.t, &nobody, NULL), TABLE_BUSY);
