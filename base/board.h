@@ -50,8 +50,9 @@ struct board {
 	_Atomic int64_t draining_us;  /* master: since when */
 	char config_hash[BOARD_HASH]; /* master, before the generation: hex, of the config in force */
 
-	_Atomic uint32_t fleet;	  /* control: live weirs on the store; 0 while it was never learned */
-	_Atomic int64_t fleet_us; /* control: when it was */
+	_Atomic uint32_t fleet;	     /* control: live weirs on the store; 0 while it was never learned */
+	_Atomic uint32_t fleet_most; /* control: the most of the last minute or two: what the limit is shared
+					among while the store is away, for a weir that hangs is not gone */
 	_Atomic uint32_t limits_generation; /* control: counts lifts begun, ended and forgivings; older
 					       answers are void */
 

@@ -48,6 +48,8 @@ struct fleet {
 	struct list waits;	       /* struct fleet_wait */
 	struct list looks, looks_sent; /* struct fleet_look */
 	unsigned live, members, members_new;
+	unsigned most, most_before; /* live at most since then, and in the minute before that */
+	usec_t most_since;
 	struct fleet_member *member, self;
 
 	struct {

@@ -13,6 +13,7 @@
 #define ANSWER_WITHIN USEC_PER_SEC  /* else the connection is taken for dead */
 #define FRESH_US (5 * USEC_PER_SEC) /* a forgiving so young may be news to a control that has just begun */
 #define CHANNEL "news"
+#define MOST_FOR (60 * USEC_PER_SEC)
 #define LIFT_SHORTEST (50 * USEC_PER_MSEC)
 
 /* --- states --- */
@@ -110,6 +111,22 @@ static void on_member(void *ctx, const struct fleet_member *m)
 	to->self = memcmp(m->id, f->id, sizeof(m->id)) == 0;
 }
 
+/* A control that follows another goes on from what that one knew. */
+static void note_live(struct fleet *f, unsigned live)
+{
+	usec_t now = f->c->loop.now;
+	if (!f->most_since)
+		f->most = atomic_load(&board()->fleet_most);
+	if (!f->most_since || now - f->most_since >= MOST_FOR) {
+		f->most_before = f->most;
+		f->most = 0;
+		f->most_since = now;
+	}
+	f->most = live > f->most ? live : f->most;
+	atomic_store(&board()->fleet, live);
+	atomic_store(&board()->fleet_most, f->most > f->most_before ? f->most : f->most_before);
+}
+
 static void take_answer(struct fleet *f, const struct sync_answer *a)
 {
 	f->latency = f->c->loop.now - f->sent_at;
@@ -121,8 +138,7 @@ static void take_answer(struct fleet *f, const struct sync_answer *a)
 	memmove(f->outbox, f->outbox + f->outbox_sent, f->outbox_n * sizeof(f->outbox[0]));
 	f->outbox_sent = 0;
 	f->first = false;
-	atomic_store(&board()->fleet, a->live);
-	atomic_store(&board()->fleet_us, f->c->loop.now);
+	note_live(f, a->live);
 	set_state(f, FLEET_READY, "");
 	control_learned(f->c);
 }
@@ -293,7 +309,9 @@ void fleet_disconnect(struct fleet *f)
 	f->live = f->members = 0;
 	f->latency = 0;
 	f->trouble[0] = 0;
+	f->most_since = 0;
 	atomic_store(&board()->fleet, 0);
+	atomic_store(&board()->fleet_most, 0);
 }
 
 static void subscribe_at(struct fleet *f, const struct redis_target *target)

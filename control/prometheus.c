@@ -262,6 +262,16 @@ static void table_evictions(const struct control *c, const char *name, struct te
 	sample(t, name, "", table_now(c).evictions);
 }
 
+static void table_carried(const struct control *c, const char *name, struct text *t)
+{
+	sample(t, name, "", table_now(c).carried);
+}
+
+static void table_replayed(const struct control *c, const char *name, struct text *t)
+{
+	sample(t, name, "", table_now(c).replayed);
+}
+
 static void table_merges(const struct control *c, const char *name, struct text *t)
 {
 	sample(t, name, "", table_now(c).merges);
@@ -342,6 +352,10 @@ const struct prometheus_row prometheus_rows[] = {
 	{"weir_client_table_capacity", "gauge", "Entries that the client table has.", table_capacity},
 	{"weir_client_table_evictions_total", "counter", "Clients forgotten while they still counted.",
 	 table_evictions},
+	{"weir_journal_carried_total", "counter", "Admissions that the store was told of afterwards.",
+	 table_carried},
+	{"weir_journal_replayed_total", "counter", "Admissions that the store had lost and is told of again.",
+	 table_replayed},
 	{"weir_client_table_merges_total", "counter",
 	 "Admissions noted later than they were, for want of memory.", table_merges},
 	{"weir_client_table_busy_total", "counter",

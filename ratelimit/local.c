@@ -23,7 +23,7 @@ void local_init(struct local *l, const struct limiter_setup *s, uint64_t seed)
 
 static unsigned live_weirs(const struct local *l)
 {
-	unsigned live = l->store ? atomic_load_explicit(&board()->fleet, memory_order_relaxed) : 1;
+	unsigned live = l->store ? atomic_load_explicit(&board()->fleet_most, memory_order_relaxed) : 1;
 	if (!live)
 		live = l->fleet;
 	return live ? live : 1;

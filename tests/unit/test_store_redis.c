@@ -64,7 +64,7 @@ static void each_weir_holds_its_share(void **state)
 		assert_true(ask_one(&s, &r, 1, &p)->granted);
 	rig_kill(&redis);
 	rig_until(&loop, is_state, CONNECTING);
-	board()->fleet = 4;
+	board()->fleet_most = 4;
 	unsigned granted = 0, fresh = 0;
 	for (unsigned i = 0; i < 10; i++) {
 		granted += ask_one(&s, &r, 1, &p)->granted;
@@ -72,7 +72,7 @@ static void each_weir_holds_its_share(void **state)
 	}
 	assert_int_equal(granted, 1); /* 3, the share of 10, less 2, the share of 5 */
 	assert_int_equal(fresh, 3);
-	board()->fleet = 0;
+	board()->fleet_most = 0;
 	rig_start(&redis);
 	shop_close(&s);
 }
