@@ -10,11 +10,22 @@
 
 #define RELAXED __ATOMIC_RELAXED
 
-/* A mark only rises: two workers may write theirs in either order. */
-static const char script[] = "local stood = redis.call('GET', KEYS[1])\n"
-			     "if not stood or stood + 0 < ARGV[1] + 0 then redis.call('SET', KEYS[1], "
-			     "ARGV[1], 'PX', ARGV[2]) end\n"
-			     "return stood\n";
+/*
+ * A mark only rises: two workers may write theirs in either order. It says as well behind which it came, and
+ * which was the first, that found nothing: the birth of the data.
+ */
+static const char script[] =
+	"local stood, last, first = redis.call('GET', KEYS[1]), '0', ARGV[1]\n"
+	"if stood then last, first = string.match(stood, '^(%d+) %d+ (%d+)$') end\n"
+	"if last + 0 < ARGV[1] + 0 then\n"
+	"  redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. last .. ' ' .. first, 'PX', ARGV[2])\n"
+	"end\n"
+	"return stood\n";
+
+/* What stood on the server when the mark came. */
+struct stood {
+	usec_t last, before, birth;
+};
 
 static uint64_t hash(const struct mark *m, struct str s)
 {
@@ -47,6 +58,7 @@ static struct confirmed *find(const struct mark *m)
 			oldest = c;
 	}
 	__atomic_store_n(&oldest->value, 0, RELAXED);
+	__atomic_store_n(&oldest->birth, 0, RELAXED);
 	__atomic_store_n(&oldest->who, m->who, RELAXED);
 	return oldest;
 }
@@ -97,6 +109,7 @@ unsigned mark_write(struct mark *m, struct str prefix, const char *tag, const ui
 	if (!is_due(c, now) && !first)
 		return 0;
 	m->value = now;
+	m->birth = __atomic_load_n(&c->birth, RELAXED);
 	m->confirmed = __atomic_load_n(&c->value, RELAXED);
 	if (slots)
 		memcpy(m->slots, slots, sizeof(m->slots));
@@ -109,40 +122,78 @@ unsigned mark_write(struct mark *m, struct str prefix, const char *tag, const ui
 	return MARK_ARGS;
 }
 
-/* A worker that has confirmed a later one meanwhile has seen the loss as well, or will with its next. */
-static bool is_lost(const struct mark *m, struct confirmed *c, usec_t stood)
+/* Data of another birth than was known, and later: all was lost. One worker finds it news. */
+static bool is_born_again(const struct mark *m, struct confirmed *c, const struct stood *s)
 {
-	usec_t was = m->confirmed;
+	usec_t was = __atomic_load_n(&c->birth, RELAXED);
 
-	if (stood > was || (stood == was && was))
-		return false;
-	if (!was && !m->single)
-		return false;
-	return __atomic_compare_exchange_n(&c->value, &was, stood ? stood : m->value, false, RELAXED,
-					   RELAXED);
+	while (was < s->birth)
+		if (__atomic_compare_exchange_n(&c->birth, &was, s->birth, true, RELAXED, RELAXED)) {
+			__atomic_store_n(&c->value, 0, RELAXED);
+			return was || (m->single && !s->last);
+		}
+	return false;
 }
 
-static void confirm(struct confirmed *c, usec_t value)
+static bool is_news(struct confirmed *c, usec_t by)
+{
+	usec_t was = __atomic_load_n(&c->lost_by, RELAXED);
+
+	while (was < by)
+		if (__atomic_compare_exchange_n(&c->lost_by, &was, by, true, RELAXED, RELAXED))
+			return true;
+	return false;
+}
+
+/*
+ * Less stood there than was confirmed before it was asked: of the marks that are written after a loss the
+ * first one meets that. Its answer may be lost, or come after that of the second; the second meets the first
+ * one, which was not confirmed, and sees behind what it came. The first one's number is the loss's own.
+ */
+static bool went_back(const struct mark *m, struct confirmed *c, const struct stood *s, usec_t *since)
+{
+	bool second = s->last > m->confirmed;
+
+	if (s->birth > m->birth)
+		return false;
+	*since = second ? s->before : s->last;
+	return *since < m->confirmed && is_news(c, second ? s->last : m->value);
+}
+
+static void confirm(struct confirmed *c, const struct stood *s, usec_t value)
 {
 	usec_t was = __atomic_load_n(&c->value, RELAXED);
 
-	while (was < value && !__atomic_compare_exchange_n(&c->value, &was, value, true, RELAXED, RELAXED))
+	value = s->last > value ? s->last : value;
+	while (was < value && s->birth >= __atomic_load_n(&c->birth, RELAXED) &&
+	       !__atomic_compare_exchange_n(&c->value, &was, value, true, RELAXED, RELAXED))
 		;
+}
+
+static bool read_stood(const struct mark *m, const struct redis_reply *r, struct stood *s)
+{
+	char *end;
+
+	*s = (struct stood){.birth = m->value};
+	if (r->kind != REDIS_STRING)
+		return r->kind == REDIS_NIL; /* writes are refused, or scripts: it says nothing */
+	s->last = strtoll(r->text.p, &end, 10);
+	s->before = strtoll(end, &end, 10);
+	s->birth = strtoll(end, NULL, 10);
+	return true;
 }
 
 bool mark_answered(struct mark *m, const struct redis_reply *r)
 {
 	struct confirmed *c = find(m);
-	usec_t stood = 0;
+	struct stood s;
 
-	if (r->kind == REDIS_STRING)
-		stood = strtoll(r->text.p, NULL, 10);
-	else if (r->kind != REDIS_NIL)
-		return false; /* writes are refused, or scripts: it says nothing */
-	m->owes = is_lost(m, c, stood);
-	m->lost_since = stood;
+	if (!read_stood(m, r, &s))
+		return false;
+	m->lost_since = 0;
+	m->owes = is_born_again(m, c, &s) || went_back(m, c, &s, &m->lost_since);
 	bool lost = m->owes && m->confirmed;
 	pay(m);
-	confirm(c, m->value);
+	confirm(c, &s, m->value);
 	return lost;
 }

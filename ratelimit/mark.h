@@ -34,7 +34,7 @@ struct mark {
 	uint64_t server;     /* a hash of where it is */
 	/* Of the mark under way, or the last. */
 	uint64_t who; /* server and tag */
-	usec_t value, confirmed;
+	usec_t value, confirmed, birth;
 	bool single;
 	uint64_t slots[256];
 	/* A loss that could not be noted yet. */

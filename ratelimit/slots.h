@@ -75,10 +75,12 @@ struct loss {
 
 /* The mark that a server has confirmed last (mark.h); atomic. */
 struct confirmed {
-	uint64_t who; /* 0: free */
-	usec_t value; /* 0: none */
-	usec_t next;  /* when it is due */
-	uint64_t pad;
+	uint64_t who;	/* 0: free */
+	usec_t birth;	/* the mark that its data began with */
+	usec_t value;	/* 0: none */
+	usec_t lost_by; /* the first mark after it last went back */
+	usec_t next;	/* when it is due */
+	uint64_t pad[3];
 };
 
 /* What goes for all journals. */

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "ratelimit/journal.h"
+#include "ratelimit/mark.h"
 #include "ratelimit/redis_slots.h"
 #include "tests/unit/limiter_rig.h"
 
@@ -387,6 +388,113 @@ static void a_window_becomes_a_journal(void **state)
 	close_region(&r);
 }
 
+/* --- marks --- */
+
+#define MARKERS 3
+
+/* What the script of mark.c does, on a server that is this. */
+struct kept {
+	usec_t last, before, birth;
+};
+
+struct marker {
+	struct mark mark;
+	bool out, ran; /* written; the server has it */
+	struct kept stood;
+	char text[64];
+};
+
+static uint64_t dice = 88172645463325252u;
+
+static unsigned rnd(unsigned below)
+{
+	dice ^= dice << 13;
+	dice ^= dice >> 7;
+	dice ^= dice << 17;
+	return (unsigned)((dice >> 11) % below);
+}
+
+static void run_mark(struct marker *w, struct kept *server)
+{
+	w->ran = true;
+	w->stood = *server;
+	if (server->last < w->mark.value)
+		*server = (struct kept){w->mark.value, server->last,
+					server->last ? server->birth : w->mark.value};
+}
+
+static void hear(struct marker *w, bool lost)
+{
+	struct redis_reply r = {.kind = REDIS_NIL};
+	w->out = w->ran = false;
+	if (lost) {
+		r.kind = REDIS_ERROR;
+	} else if (w->stood.last) {
+		int n = snprintf(w->text, sizeof(w->text), "%lld %lld %lld", (long long)w->stood.last,
+				 (long long)w->stood.before, (long long)w->stood.birth);
+		r = (struct redis_reply){.kind = REDIS_STRING, .text = {w->text, (size_t)n}};
+	}
+	mark_answered(&w->mark, &r);
+}
+
+/*
+ * Workers mark one server, which runs what it is sent in any order, forgets now and then, and whose answers
+ * come late or not at all (but never two in a row). Each loss is noted once, and none that was not.
+ */
+static void each_loss_is_noted_once(void **state)
+{
+	(void)state;
+	struct region r = open_region();
+	struct marker w[MARKERS];
+	struct kept server = {0, 0, 0};
+	unsigned losses = 1, dropped = 0; /* the first look at an empty server counts as one */
+	bool forgot = false, may_drop = false;
+	usec_t now = 1000 * SECOND;
+	memset(w, 0, sizeof(w));
+	for (unsigned i = 0; i < MARKERS; i++)
+		mark_init(&w[i].mark, r.t, STR("somewhere"));
+	for (unsigned step = 0; step < 200000; step++) {
+		struct marker *m = &w[rnd(MARKERS)];
+		struct mark_text text;
+		struct str argv[MARK_ARGS];
+		now += 1 + rnd(1000);
+		if (!m->out) {
+			assert_int_equal(
+				mark_write(&m->mark, STR("weir:"), "fleet", NULL, true, now, &text, argv),
+				MARK_ARGS);
+			m->out = true;
+		} else if (!m->ran) {
+			losses += forgot;
+			may_drop = step > 10 && !forgot ? may_drop : true;
+			forgot = false;
+			run_mark(m, &server);
+		} else {
+			bool drop = may_drop && step > 100 && rnd(20) == 0;
+			may_drop = may_drop && !drop;
+			dropped += drop;
+			hear(m, drop);
+		}
+		if (step > 100 && rnd(200) == 0 && !forgot) {
+			for (unsigned i = 0; i < MARKERS; i++) /* so that what was noted so far is known */
+				if (w[i].out && w[i].ran)
+					hear(&w[i], false);
+			server = (struct kept){0, 0, 0};
+			forgot = true;
+		}
+	}
+	for (unsigned i = 0; i < MARKERS; i++)
+		if (w[i].out) {
+			losses += forgot && !w[i].ran;
+			forgot = forgot && w[i].ran;
+			if (!w[i].ran)
+				run_mark(&w[i], &server);
+			hear(&w[i], false);
+		}
+	assert_true(losses > 500 && dropped > 500);
+	assert_int_equal(journal_round(r.t), losses);
+	close_region(&r);
+}
+
 /* --- with a Redis --- */
 
 static void forget_dump(void)
@@ -532,6 +640,7 @@ int main(void)
 		cmocka_unit_test(a_loss_of_some_slots),
 		cmocka_unit_test(a_walk_finds_them),
 		cmocka_unit_test(a_window_becomes_a_journal),
+		cmocka_unit_test(each_loss_is_noted_once),
 		cmocka_unit_test(an_outage_is_no_amnesty),
 		cmocka_unit_test(a_redis_that_forgot),
 		cmocka_unit_test(ten_thousand_clients),
