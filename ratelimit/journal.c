@@ -377,6 +377,8 @@ bool journal_lost(struct table *t, usec_t since, const uint64_t *slots)
 {
 	struct journal *j = &t->shared->journal;
 
+	if (!__atomic_load_n(&t->shared->entries, RELAXED)) /* a weir that has just started */
+		return true;
 	if (!slots_try_word(t, &j->lock) && !slots_spin(t, &j->lock))
 		return false;
 	uint32_t n = __atomic_load_n(&j->losses, RELAXED);

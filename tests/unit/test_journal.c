@@ -449,7 +449,9 @@ static void each_loss_is_noted_once(void **state)
 	struct kept server = {0, 0, 0};
 	unsigned losses = 1, dropped = 0; /* the first look at an empty server counts as one */
 	bool forgot = false, may_drop = false;
+	struct policy p = policy_of("loss", 10, MINUTE);
 	usec_t now = 1000 * SECOND;
+	granted(&r, 1, &p, 1, 1, now); /* somebody has something to lose */
 	memset(w, 0, sizeof(w));
 	for (unsigned i = 0; i < MARKERS; i++)
 		mark_init(&w[i].mark, r.t, STR("somewhere"));
