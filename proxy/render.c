@@ -87,7 +87,6 @@ static struct str forwarded_proto(const struct exchange *x)
 
 static char *put_forwarding(char *p, struct exchange *x, struct str host)
 {
-	char addr[ADDR_TEXT];
 	char *value = LIT(p, "X-Forwarded-For: ");
 	size_t xff = client_ip_xff(value, &x->who, x->client->peer_known ? &x->client->peer : NULL);
 	if (xff) /* none for nobody on a unix socket */
@@ -96,9 +95,10 @@ static char *put_forwarding(char *p, struct exchange *x, struct str host)
 	p = fmt_str(p, forwarded_proto(x));
 	p = LIT(p, "\r\nX-Forwarded-Host: ");
 	p = fmt_str(p, host);
-	if (x->who.kind != CLIENT_NOBODY) {
-		size_t n = addr_format(addr, &x->who.addr);
-		p = put_field(p, STR("\r\nX-Real-IP"), (struct str){addr, n});
+	if (x->who.kind != CLIENT_NOBODY) { /* whom the list above begins with */
+		const char *comma = memchr(value, ',', xff);
+		p = put_field(p, STR("\r\nX-Real-IP"),
+			      (struct str){value, comma ? (size_t)(comma - value) : xff});
 	} else {
 		p = LIT(p, "\r\n");
 	}
