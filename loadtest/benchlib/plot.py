@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot    # noqa: E402
 
-from .rows import TARGETS, bound_of    # noqa: E402
+from .rows import BUSY, TARGETS, bound_of    # noqa: E402
 
 COLOURS = {"floor": "#999999", "weir": "#0072B2", "nginx": "#009E73", "nginx-lua": "#56B4E9", "haproxy": "#E69F00",
            "envoy": "#D55E00", "traefik": "#CC79A7"}
@@ -104,7 +104,10 @@ def caption(data):
     m = data["machine"]
     text = "%s, %d CPUs (%s). " % (m["date"], m["cpus"], m["model"])
     text += ", ".join("%s %s" % (p, v) for p, v in data["versions"].items() if p in COLOURS and p != "floor")
-    return text + ".  floor: a relay that parses nothing.  |: weir's target."
+    text += ".  floor: a relay that parses nothing.  |: weir's target."
+    if m["load_at_start"] > BUSY:
+        text += "\nThe machine was busy with other work: CPU times are too high for all, instructions are not touched."
+    return text
 
 
 def plot(data, folder):

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import time
 
-from .rows import KINDS, METRICS, ROWS, TARGETS, bound_of, target_text, verdict
+from .rows import BUSY, KINDS, METRICS, ROWS, TARGETS, bound_of, target_text, verdict
 
 
 def machine():
@@ -103,7 +103,7 @@ def markdown(meta, results, skipped, picture=None):
     lines = ["# weir beside other proxies", "",
              "%s, %d CPUs (%s), Linux %s, %s. %s." % (m["date"], m["cpus"], m["model"], m["kernel"], m["system"], ", ".join(
                  "%s %s" % v for v in meta["versions"].items())), ""]
-    if m["load_at_start"] > 0.7:
+    if m["load_at_start"] > BUSY:
         lines += ["The machine was not idle (load %.1f): times, rates and latencies are too high or too low, and say little; "
                   "instructions do not drift, and system calls only in their waits." % m["load_at_start"], ""]
     lines += ["One worker each, the same origin (130 bytes of body unless said otherwise) and client (loadtest/load, 32 kept "

@@ -98,6 +98,7 @@ ROWS = {
 Target = collections.namedtuple("Target", "row metric op bound peer")
 
 
+BUSY = 0.7    # a load before the start above which times are not to be trusted
 CLIENT_BOUND = 90    # percent of its CPU that the proxy used: below it 32 connections that always ask did not ask enough
 
 
