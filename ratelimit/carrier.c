@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/board.h"
 #include "ratelimit/store_redis.h"
 
 #define FLIGHTS 64u /* questions of its own at once */
@@ -20,6 +21,7 @@ struct flight {
 	struct client_id client;
 	struct table_ask ask;
 	struct journal_carry load;
+	uint32_t generation; /* of the limits, at sending */
 };
 
 struct carrier {
@@ -73,13 +75,28 @@ void carrier_unload(struct carrier *c, const struct client_id *client, const str
 
 /* --- for those who ask nothing --- */
 
+static uint32_t generation_now(void)
+{
+	return atomic_load_explicit(&board()->limits_generation, memory_order_relaxed);
+}
+
+/* What Redis says now has the carried in it: the next outage starts from that. */
+static void keep(struct carrier *c, const struct flight *f, const struct redis_answer *a)
+{
+	if (f->generation == generation_now())
+		table_refusal_set(c->table, &f->client, &f->ask, c->loop->now, f->generation, 0, 0, 0,
+				  &a->state[0], store_question_sent_at(&f->question));
+}
+
 static void on_answered(struct store_question *q, const struct redis_answer *a)
 {
 	struct flight *f = list_entry(q, struct flight, question);
 	struct carrier *c = f->carrier;
 
-	if (a)
+	if (a) {
+		keep(c, f, a);
 		journal_carried(c->table, &f->client, f->ask.policy, f->load.upto, c->loop->now);
+	}
 	c->missed |= !a || f->load.more;
 	c->flying--;
 	f->next = c->free;
@@ -121,7 +138,8 @@ static void launch(struct carrier *c, const struct journal_found *found)
 		return;
 	f->carrier = c;
 	f->client = found->client;
-	f->ask = (struct table_ask){p, p->requests};
+	f->ask = (struct table_ask){p, found->limit};
+	f->generation = generation_now();
 	f->question = (struct store_question){
 		.client = &f->client,
 		.ask = &f->ask,

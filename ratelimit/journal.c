@@ -210,6 +210,8 @@ static void set_carried(const struct table *t, struct entry *e, uint32_t upto, u
 	__atomic_fetch_add(&t->shared->journal.carried, upto - e->carried, RELAXED);
 	e->carried = upto;
 	e->carried_at = slots_when(now);
+	if (slots_uncarried(e)) /* more has come since it was collected: the walk may be past it */
+		__atomic_fetch_add(&t->shared->journal.wanted, 1, RELAXED);
 }
 
 enum table_result journal_settle(struct table *t, const struct client_id *client, const struct table_ask *ask,
@@ -334,7 +336,7 @@ static unsigned walk_bucket(const struct table *t, uint32_t bucket, usec_t now, 
 		struct window_rule rule = slots_journal_rule(e->window_us);
 		read_journal(t, e, &rule, now);
 		if (slots_uncarried(e))
-			found[n++] = (struct journal_found){e->client, e->key};
+			found[n++] = (struct journal_found){e->client, e->key, e->limit};
 	}
 	return n;
 }

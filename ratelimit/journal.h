@@ -84,6 +84,7 @@ void journal_end_turn(struct table *t);
 struct journal_found {
 	struct client_id client;
 	uint64_t policy_key;
+	uint32_t limit; /* that held him last */
 };
 
 /*

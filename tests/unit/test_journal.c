@@ -370,6 +370,25 @@ static void a_walk_finds_them(void **state)
 }
 
 /* A reload to another store keeps what was admitted: none of it was told to the new one. */
+/* What is admitted while a carry is under way is not forgotten when that one is answered. */
+static void more_while_it_is_carried(void **state)
+{
+	(void)state;
+	struct region r = open_region();
+	struct policy p = policy_of("more", 100, MINUTE);
+	struct journal_carry c;
+	usec_t now = 1000 * SECOND;
+	assert_true(admit(&r, 1, &p, 1, now, NULL));
+	uint32_t round = journal_round(r.t);
+	assert_int_equal(collect(&r, 1, &p, now, &c), 1);
+	assert_true(admit(&r, 1, &p, 1, now + 1, NULL));
+	carried(&r, 1, &p, &c, now + 2);
+	journal_round_done(r.t, round);
+	assert_true(journal_uncarried(r.t));
+	assert_int_equal(collect(&r, 1, &p, now + 3, &c), 1);
+	close_region(&r);
+}
+
 static void a_window_becomes_a_journal(void **state)
 {
 	(void)state;
@@ -544,6 +563,34 @@ static void an_outage_is_no_amnesty(void **state)
 	shop_policies = 0;
 }
 
+/* Redis goes away again before the client comes back: what was carried for him meanwhile counts here too. */
+static void a_second_outage_is_none_either(void **state)
+{
+	(void)state;
+	struct shop s;
+	struct request r;
+	struct policy p = policy_of("again", 10, MINUTE);
+	shop_policy[0] = &p;
+	shop_policies = 1;
+	shop_open(&s);
+	assert_true(ask_one(&s, &r, 1, &p)->granted);
+	rig_kill(&redis);
+	rig_until(&loop, is_state, CONNECTING);
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(ask_one(&s, &r, 1, &p)->granted);
+	rig_start(&redis);
+	rig_until(&loop, all_carried, s.table);
+	long there = llen(&p, 1);
+	assert_in_range(there, 5, 6); /* without its data, which it is told again */
+	rig_kill(&redis);
+	rig_until(&loop, is_state, CONNECTING);
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(ask_one(&s, &r, 1, &p)->granted, i < 10 - there);
+	rig_start(&redis);
+	shop_close(&s);
+	shop_policies = 0;
+}
+
 static void emptied(struct shop *s, const struct policy *p, const char *how)
 {
 	struct request r;
@@ -641,9 +688,11 @@ int main(void)
 		cmocka_unit_test(what_was_lost_is_carried_again),
 		cmocka_unit_test(a_loss_of_some_slots),
 		cmocka_unit_test(a_walk_finds_them),
+		cmocka_unit_test(more_while_it_is_carried),
 		cmocka_unit_test(a_window_becomes_a_journal),
 		cmocka_unit_test(each_loss_is_noted_once),
 		cmocka_unit_test(an_outage_is_no_amnesty),
+		cmocka_unit_test(a_second_outage_is_none_either),
 		cmocka_unit_test(a_redis_that_forgot),
 		cmocka_unit_test(ten_thousand_clients),
 	};
