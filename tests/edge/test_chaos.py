@@ -154,9 +154,14 @@ def demote(s):
 
 
 def lose_node(s):
-    """One of three masters dies; its replica takes its slots some seconds later, which is not waited for."""
+    """One of three masters dies; its replica takes its slots some seconds later."""
     s.other = s.redis.masters()[0]
     s.other.kill()
+
+
+def slots_served(s):
+    wait_for(lambda: len(s.redis.masters()) == 3 and all(m.proc.running() for m in s.redis.masters()), 15,
+             "the replica has taken the slots")
 
 
 def move_slots(s):
@@ -216,7 +221,7 @@ SCENARIOS = {
     "clocks minutes apart": (nothing, nothing, nothing, True, True),
     "cluster: slots move": (nothing, move_slots, nothing, True, False),
     "cluster: failover": (nothing, fail_over, nothing, True, False),
-    "cluster: node lost": (nothing, lose_node, nothing, False, True),
+    "cluster: node lost": (nothing, lose_node, slots_served, False, True),
 }
 PERSISTENT = {"killed, back with data", "restarted with data"}
 CRASHES = {"workers killed", "control killed"}
