@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "proxy/token.h"
 
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,7 +77,7 @@ void tokens_free(struct tokens *t)
 static const struct signed_token *find(struct tokens *t, const struct conf *conf, struct str token)
 {
 	for (unsigned i = 0; i < KEPT; i++)
-		if (t->kept[i].n == token.n && memcmp(t->kept[i].text, token.p, token.n) == 0)
+		if (t->kept[i].n == token.n && CRYPTO_memcmp(t->kept[i].text, token.p, token.n) == 0)
 			return &t->kept[i];
 	struct signed_token *s = &t->kept[t->next];
 	struct lift l;
