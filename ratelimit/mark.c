@@ -32,11 +32,11 @@ static uint64_t hash(const struct mark *m, struct str s)
 	return siphash24(m->table->hash_key, s.p, s.n);
 }
 
-void mark_init(struct mark *m, struct table *t, struct str at)
+void mark_init(struct mark *m, struct table *t, struct str store)
 {
 	*m = (struct mark){.table = t};
 	if (t)
-		m->server = hash(m, at);
+		m->store = hash(m, store);
 }
 
 /* The place of a server's mark for all workers; the one that was written to least lately goes where all are
@@ -103,7 +103,8 @@ unsigned mark_write(struct mark *m, struct str prefix, const char *tag, const ui
 	if (m->owes)
 		return 0; /* those slots are still to be told of */
 	m->single = !slots;
-	m->who = hash(m, str_of(tag)) ^ (slots ? 0 : m->server);
+	argv[3] = put_key(text->key, prefix, tag, journal_weir(m->table));
+	m->who = hash(m, argv[3]) ^ m->store;
 	m->who += !m->who;
 	struct confirmed *c = find(m);
 	if (!is_due(c, now) && !first)
@@ -116,7 +117,6 @@ unsigned mark_write(struct mark *m, struct str prefix, const char *tag, const ui
 	argv[0] = STR("EVAL");
 	argv[1] = (struct str){script, sizeof(script) - 1};
 	argv[2] = STR("1");
-	argv[3] = put_key(text->key, prefix, tag, journal_weir(m->table));
 	argv[4] = put_number(text->value, now);
 	argv[5] = put_number(text->ttl, MARK_TTL_MS);
 	return MARK_ARGS;

@@ -31,9 +31,9 @@
 /* One server as seen by one worker. */
 struct mark {
 	struct table *table; /* NULL: no marks are kept */
-	uint64_t server;     /* a hash of where it is */
+	uint64_t store;	     /* a hash of which it is */
 	/* Of the mark under way, or the last. */
-	uint64_t who; /* server and tag */
+	uint64_t who; /* store and key */
 	usec_t value, confirmed, birth;
 	bool single;
 	uint64_t slots[256];
@@ -46,8 +46,11 @@ struct mark_text {
 	char key[320], value[24], ttl[16];
 };
 
-/* `at` is a text that tells servers apart: where it is. */
-void mark_init(struct mark *, struct table *, struct str at);
+/*
+ * `store` is a text that tells stores apart, as around a reload old workers mark one and new ones another:
+ * the same for all nodes of a cluster, which their tags tell apart.
+ */
+void mark_init(struct mark *, struct table *, struct str store);
 
 /*
  * The command for a mark at `now`: argv has MARK_ARGS places. 0: none this time: another worker's turn, or

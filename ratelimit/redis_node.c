@@ -556,11 +556,11 @@ static void init_errands(struct redis_node *n)
 
 static bool open_mark(struct redis_node *n, const struct redis_node_setup *setup)
 {
-	const struct redis_target *target = setup->target;
-	struct str prefix = target->prefix.p ? target->prefix : STR(REDIS_PREFIX);
+	const struct redis_target *store = setup->store;
+	struct str prefix = store->prefix.p ? store->prefix : STR(REDIS_PREFIX);
 	char at[512];
-	int len = snprintf(at, sizeof(at), "%.*s:%u/%u", (int)target->host.n, target->host.p, target->port,
-			   target->db);
+	int len = snprintf(at, sizeof(at), "%.*s:%u/%u", (int)store->host.n, store->host.p, store->port,
+			   store->db);
 	mark_init(&n->mark, setup->table,
 		  (struct str){at, len < (int)sizeof(at) ? (size_t)len : sizeof(at) - 1});
 	n->prefix = malloc(prefix.n + 1);

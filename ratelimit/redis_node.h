@@ -82,7 +82,8 @@ struct redis_node_setup {
 	struct loop *loop;
 	const struct redis_target *target; /* copied */
 	usec_t timeout_us;
-	struct table *table; /* for the mark; NULL: none is kept */
+	struct table *table;		  /* for the mark; NULL: none is kept */
+	const struct redis_target *store; /* which the server is of, for the mark: what the url names */
 	void *owner;
 	/* The state is another. It may come from redis_node_late too, and must not free the node. */
 	void (*changed)(struct redis_node *, void *owner, enum store_state from, const char *why);

@@ -126,6 +126,7 @@ static bool member_connect(struct member *m)
 		.target = &target,
 		.timeout_us = s->setup.timeout_us,
 		.table = s->setup.table,
+		.store = &s->target,
 		.owner = m,
 		.changed = on_node_changed,
 		.redirected = on_redirected,

@@ -516,6 +516,50 @@ static void each_loss_is_noted_once(void **state)
 	close_region(&r);
 }
 
+/* What one worker writes to a store of his own, again and again. */
+static void mark_store(struct marker *w, struct kept *server, const char *prefix, const uint64_t *slots,
+		       usec_t now)
+{
+	struct mark_text text;
+	struct str argv[MARK_ARGS];
+	assert_int_equal(mark_write(&w->mark, str_of(prefix), "0", slots, true, now, &text, argv), MARK_ARGS);
+	run_mark(w, server);
+	hear(w, false);
+}
+
+/* Around a reload old workers mark the store of the old config, and new ones another: nothing is lost. */
+static void two_stores_around_a_reload(void **state)
+{
+	(void)state;
+	static const uint64_t all_slots[256] = {1};
+	static const struct {
+		const char *store[2], *prefix[2];
+		const uint64_t *slots; /* of a cluster */
+	} rows[] = {
+		{{"one:6379/0", "two:6379/0"}, {"weir:", "weir:"}, NULL},
+		{{"one:6379/0", "one:6379/0"}, {"weir:", "prod:"}, NULL},
+		{{"one:6379/0", "two:6379/0"}, {"weir:", "weir:"}, all_slots},
+		{{"one:6379/0", "one:6379/0"}, {"weir:", "prod:"}, all_slots},
+	};
+	struct policy p = policy_of("loss", 10, MINUTE);
+	for (unsigned row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+		struct region r = open_region();
+		struct marker w[2] = {0};
+		struct kept server[2] = {0};
+		usec_t now = 1000 * SECOND;
+		granted(&r, 1, &p, 1, 1, now);
+		for (unsigned i = 0; i < 2; i++)
+			mark_init(&w[i].mark, r.t, str_of(rows[row].store[i]));
+		for (unsigned k = 0; k < 10; k++)
+			for (unsigned i = 0; i < 2; i++)
+				mark_store(&w[i], &server[i], rows[row].prefix[i], rows[row].slots,
+					   now += SECOND);
+		/* A single server's first look tells it all that is known. */
+		assert_int_equal(journal_round(r.t), rows[row].slots ? 0 : 2);
+		close_region(&r);
+	}
+}
+
 /* --- with a Redis --- */
 
 static void forget_dump(void)
@@ -691,6 +735,7 @@ int main(void)
 		cmocka_unit_test(more_while_it_is_carried),
 		cmocka_unit_test(a_window_becomes_a_journal),
 		cmocka_unit_test(each_loss_is_noted_once),
+		cmocka_unit_test(two_stores_around_a_reload),
 		cmocka_unit_test(an_outage_is_no_amnesty),
 		cmocka_unit_test(a_second_outage_is_none_either),
 		cmocka_unit_test(a_redis_that_forgot),
