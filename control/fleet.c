@@ -74,13 +74,14 @@ bool fleet_begin_lift(struct fleet *f, const struct lift *l)
 	return true;
 }
 
-bool fleet_end_lift(struct fleet *f, const char *id, usec_t until)
+bool fleet_end_lift(struct fleet *f, const struct lift_ended *l, bool own)
 {
-	lifts_bury(f->c->lifts, id, until, f->c->loop.now);
-	memcpy(f->ended[f->ended_next++ % FLEET_ENDS], id, LIFT_ID);
-	if (lifts_remove(f->c->lifts, id))
+	bool news = lifts_bury(f->c->lifts, l, own, f->c->loop.now);
+	if (news || own)
+		memcpy(f->ended[f->ended_next++ % FLEET_ENDS], l->id, LIFT_ID);
+	if (lifts_remove(f->c->lifts, l->id))
 		control_void_answers();
-	return forget_active(f, id);
+	return forget_active(f, l->id) || news;
 }
 
 static void end_those_over(struct fleet *f)
@@ -288,17 +289,21 @@ void fleet_restore(struct fleet *f, struct fleet_wait *w)
 	static struct lift list[LIFTS_MAX];
 	unsigned n = lifts_list(f->c->lifts, f->c->loop.now, list);
 	w->goal = FLEET_ENDED;
-	for (unsigned i = 0; i < n; i++)
-		for (unsigned k = 0; k < w->ids; k++)
-			if (memcmp(list[i].id, w->id[k], LIFT_ID) == 0)
-				fleet_end_lift(f, list[i].id, list[i].until);
+	for (unsigned i = 0; i < n; i++) {
+		struct lift_ended l = {.until = list[i].until};
+		memcpy(l.id, list[i].id, LIFT_ID);
+		if (is_among(l.id, w->ids, w->id))
+			fleet_end_lift(f, &l, true);
+	}
 	begin_wait(f, w, "restore");
 }
 
 void fleet_revoke(struct fleet *f, usec_t until, struct fleet_wait *w)
 {
+	struct lift_ended l = {.token = true, .until = until};
+	memcpy(l.id, w->id[0], LIFT_ID);
 	w->goal = FLEET_REVOKED;
-	fleet_end_lift(f, w->id[0], until);
+	fleet_end_lift(f, &l, true);
 	begin_wait(f, w, "revoke");
 }
 

@@ -67,7 +67,8 @@ struct fleet {
 
 void fleet_describe_self(struct fleet *);
 bool fleet_begin_lift(struct fleet *, const struct lift *); /* on this weir; false: LIFTS_MAX are in force */
-bool fleet_end_lift(struct fleet *, const char *id, usec_t until); /* was it in force? */
+bool fleet_end_lift(struct fleet *, const struct lift_ended *,
+		    bool own); /* as lifts_bury; true: it is news */
 bool fleet_has_lift(const struct fleet *, const char *id);
 bool fleet_was_seen(const struct fleet *, const char *forgiven);
 void fleet_mark_seen(struct fleet *, const char *forgiven, usec_t left);

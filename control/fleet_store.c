@@ -74,15 +74,19 @@ static void on_lift(void *ctx, const struct lift *l, usec_t left)
 		f->again = true; /* whoever waits for us sees it in our heartbeat */
 }
 
-static void on_ended(void *ctx, const char *id, usec_t left)
+static void on_ended(void *ctx, const char *id, usec_t left, bool token)
 {
 	struct fleet *f = ctx;
 	usec_t now = f->c->loop.now;
-	if (lifts_is_buried(f->c->lifts, id, now) && !fleet_has_lift(f, id))
+	struct lift_ended l = {.token = token, .until = now + left};
+	bool in_force = fleet_has_lift(f, id);
+	if (lifts_is_buried(f->c->lifts, id, now) && !in_force)
 		return;
-	if (fleet_end_lift(f, id, now + left))
+	memcpy(l.id, id, LIFT_ID);
+	if (fleet_end_lift(f, &l, false))
+		f->again = true; /* whoever waits for us sees it in our heartbeat */
+	if (in_force)
 		events_add(EVENT_LIFT, "%s was ended by another weir", id);
-	f->again = true; /* whoever waits for us sees it in our heartbeat */
 }
 
 static void on_forgiven(void *ctx, const struct sync_forgiven *forgiven, usec_t left)

@@ -10,6 +10,8 @@
 #include "control/lift_words.h"
 #include "control/words.h"
 
+#define TOKEN "token" /* a tombstone's value, else "lift" */
+
 /*
  * Tombstones go in first, so that no lift is put back beside its own. A key without a time to live is none of
  * ours and is not believed. Publishing may be denied by an ACL; then the others see it within their next
@@ -21,8 +23,8 @@ static const char script[] =
 	"local function take() i = i + 1 return ARGV[i] end\n"
 	"local me, beat, beat_ms, list, news = take(), take(), take(), take(), take()\n"
 	"for _ = 1, tonumber(take()) do\n"
-	"  local id, ttl = take(), take()\n"
-	"  redis.call('SET', base .. 'gone:' .. id, '1', 'PX', ttl, 'NX')\n"
+	"  local id, ttl, what = take(), take(), take()\n"
+	"  redis.call('SET', base .. 'gone:' .. id, what, 'PX', ttl, 'NX')\n"
 	"  redis.call('SADD', base .. 'gone', id)\n"
 	"  redis.call('DEL', base .. 'lift:' .. id)\n"
 	"  redis.call('SREM', base .. 'lifts', id)\n"
@@ -142,6 +144,7 @@ static void add_known(struct sync_args *a, const struct sync_question *q)
 	for (unsigned i = 0; i < q->ended; i++) {
 		add_str(a, str_of(q->end[i].id));
 		add_left(a, q->end[i].until, q->now);
+		add_str(a, q->end[i].token ? STR(TOKEN) : STR("lift"));
 	}
 	add_number(a, q->lifts);
 	for (unsigned i = 0; i < q->lifts; i++) {
@@ -218,7 +221,7 @@ static bool read_row(const struct redis_reply *three, struct row *row)
 
 static bool tell_ended(const struct sync_reader *r, const struct row *row)
 {
-	r->ended(r->ctx, row->id, row->left);
+	r->ended(r->ctx, row->id, row->left, str_eq(row->value, STR(TOKEN)));
 	return true;
 }
 

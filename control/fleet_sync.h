@@ -11,7 +11,7 @@
 #include "ratelimit/redis_reply.h"
 
 #define SYNC_FORGIVEN 64
-#define SYNC_ARGS (16 + 3 * LIFTS_MAX + 2 * LIFTS_ENDED_MAX + 3 * SYNC_FORGIVEN)
+#define SYNC_ARGS (16 + 3 * LIFTS_MAX + 3 * LIFTS_ENDED_MAX + 3 * SYNC_FORGIVEN)
 
 struct sync_forgiven {
 	char id[FLEET_ID];
@@ -46,7 +46,7 @@ bool sync_write(const struct sync_question *, struct sync_args *args);
 struct sync_reader {
 	void *ctx;
 	void (*lift)(void *ctx, const struct lift *, usec_t left);
-	void (*ended)(void *ctx, const char *id, usec_t left);
+	void (*ended)(void *ctx, const char *id, usec_t left, bool token);
 	void (*forgiven)(void *ctx, const struct sync_forgiven *, usec_t left);
 	void (*member)(void *ctx, const struct fleet_member *);
 };

@@ -18,6 +18,7 @@ struct list_copy {
 struct ended {
 	_Atomic int64_t until; /* 0: free; written last */
 	char id[LIFT_ID];
+	bool token;
 };
 
 struct lifts {
@@ -249,22 +250,42 @@ bool lifts_block(const struct lifts *ls, usec_t now, const uint8_t addr[16], cha
 	return false;
 }
 
-void lifts_bury(struct lifts *ls, const char *id, usec_t until, usec_t now)
+static bool goes_before(const struct ended *a, const struct ended *b, usec_t now)
+{
+	bool over = a->until <= now;
+	if (over || b->until <= now)
+		return over && b->until > now;
+	return a->token == b->token ? a->until < b->until : b->token;
+}
+
+static bool may_have(const struct ended *room, const struct lift_ended *l, bool own, usec_t now)
+{
+	if (own || room->until <= now)
+		return true;
+	return l->token == room->token ? l->until > room->until + USEC_PER_SEC : l->token;
+}
+
+bool lifts_bury(struct lifts *ls, const struct lift_ended *l, bool own, usec_t now)
 {
 	struct ended *room = &ls->ended[0];
 	for (unsigned i = 0; i < LIFTS_ENDED_MAX; i++) {
 		struct ended *e = &ls->ended[i];
-		if (e->until > now && strncmp(e->id, id, LIFT_ID) == 0) {
-			if (until > e->until)
-				e->until = until;
-			return;
+		if (e->until > now && strncmp(e->id, l->id, LIFT_ID) == 0) {
+			e->token |= l->token;
+			if (l->until > e->until)
+				e->until = l->until;
+			return false;
 		}
-		if (e->until < room->until)
+		if (goes_before(e, room, now))
 			room = e;
 	}
+	if (!may_have(room, l, own, now))
+		return false;
 	room->until = 0;
-	snprintf(room->id, sizeof(room->id), "%s", id);
-	room->until = until;
+	memcpy(room->id, l->id, LIFT_ID);
+	room->token = l->token;
+	room->until = l->until;
+	return true;
 }
 
 unsigned lifts_buried(const struct lifts *ls, usec_t now, struct lift_ended *out)
@@ -275,6 +296,7 @@ unsigned lifts_buried(const struct lifts *ls, usec_t now, struct lift_ended *out
 		if (e->until <= now)
 			continue;
 		memcpy(out[n].id, e->id, LIFT_ID);
+		out[n].token = e->token;
 		out[n++].until = e->until;
 	}
 	return n;

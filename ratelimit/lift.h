@@ -77,14 +77,20 @@ bool lift_covers(const struct lift *, const uint8_t addr[16], struct str site);
 /*
  * Tombstones: the ids of lifts that were ended before their time, and of tokens that were revoked, remembered
  * until that time, so that no weir which did not hear of it puts the lift back. Written by control alone;
- * lifts_is_buried is for every process. When all are taken the one that is over soonest goes.
+ * lifts_is_buried is for every process.
+ *
+ * When all are taken the one that is over soonest makes room, a token's after all others, for nothing else
+ * keeps a token from being good. One that others told of is remembered only where it lasts a second longer
+ * than that: with more of them in the store than have room here, all weirs come to rest on the same.
  */
 #define LIFTS_ENDED_MAX 256
 struct lift_ended {
 	char id[LIFT_ID];
+	bool token;
 	usec_t until;
 };
-void lifts_bury(struct lifts *, const char *id, usec_t until, usec_t now);
+/* `own`: it was ended here. True: it is news, and remembered. */
+bool lifts_bury(struct lifts *, const struct lift_ended *, bool own, usec_t now);
 /* out has room for LIFTS_ENDED_MAX. Returns how many are not over. */
 unsigned lifts_buried(const struct lifts *, usec_t now, struct lift_ended *out);
 bool lifts_is_buried(const struct lifts *, const char *id, usec_t now);

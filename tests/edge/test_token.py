@@ -175,3 +175,22 @@ def test_revoked_everywhere_and_for_good(start, origin, redis):
     lift = one.lift("--everyone")
     id = re.search(r"id (\w+)", lift)[1]
     assert "restored 1 lift" in one.ctl("limits", "restore", id)
+
+
+def test_a_revocation_stands_among_many_tombstones(start, origin, redis):
+    """More blocks were ended early, for a week, than a weir remembers: tokens stay revoked, and control stays calm."""
+    weir = start(config(origin, redis))
+    wait_for(lambda: weir.ctl("status", json=True)["store"]["state"] == "ready", 5)
+    first = token(weir)
+    weir.ctl("limits", "restore", first["id"])
+    redis.cli("EVAL", "for i = 1, 400 do local id = string.format('%08x', i) redis.call('SADD', KEYS[1] .. 'gone', id) "
+              "redis.call('SET', KEYS[1] .. 'gone:' .. id, '1', 'PX', 600000000 + i) end", 1, "weir:{fleet}:")
+    second = token(weir)
+    syncs = redis.calls("sadd")    # of tombstones: two at least in each question
+    wait_for(lambda: redis.calls("sadd") > syncs + 300, 10, "what is known here is told")
+    weir.ctl("limits", "restore", second["id"])
+    before, began = redis.calls("publish", "zadd"), time.monotonic()
+    wait_for(lambda: time.monotonic() > began + 2, 5)
+    assert redis.calls("publish", "zadd") - before < 20 * (time.monotonic() - began), "a question a second, not a storm"
+    for made in (first, second):
+        assert ask(weir, made["token"], 1)[1] == {"revoked"}

@@ -387,7 +387,7 @@ static void the_question_fits_when_all_is_full(void **state)
 		.forgive = forgive,
 	};
 	assert_true(sync_write(&q, &args));
-	assert_in_range(args.n, 11 + 3 * LIFTS_MAX + 2 * LIFTS_ENDED_MAX + 3 * SYNC_FORGIVEN, SYNC_ARGS);
+	assert_in_range(args.n, 11 + 3 * LIFTS_MAX + 3 * LIFTS_ENDED_MAX + 3 * SYNC_FORGIVEN, SYNC_ARGS);
 	assert_true(str_eq(args.argv[0], STR("EVAL")));
 	assert_true(str_eq(args.argv[2], STR("1")));
 	assert_true(str_eq(args.argv[3], q.base));
@@ -406,9 +406,10 @@ static void on_lift(void *ctx, const struct lift *l, usec_t left)
 	assert_int_equal(told[1], 1); /* tombstones first */
 }
 
-static void on_ended(void *ctx, const char *id, usec_t left)
+static void on_ended(void *ctx, const char *id, usec_t left, bool token)
 {
 	(void)ctx, (void)left;
+	assert_false(token);
 	told[1]++;
 	assert_string_equal(id, "00000002");
 }

@@ -245,33 +245,62 @@ static void blocks_leave_room_for_lifts(void **state)
 	assert_false(lifts_put(*state, &l));
 }
 
+static bool bury(struct lifts *ls, const char *id, usec_t until, bool token, bool own)
+{
+	struct lift_ended l = {.token = token, .until = until};
+	memcpy(l.id, id, LIFT_ID);
+	return lifts_bury(ls, &l, own, now);
+}
+
 static void tombstones_last_until_the_end(void **state)
 {
 	struct lift_ended out[LIFTS_ENDED_MAX];
-	lifts_bury(*state, "00000001", now + HOUR, now);
-	lifts_bury(*state, "00000002", now + HOUR / 2, now);
-	lifts_bury(*state, "00000001", now + HOUR / 4, now); /* never shortened */
+	assert_true(bury(*state, "00000001", now + HOUR, false, true));
+	assert_true(bury(*state, "00000002", now + HOUR / 2, true, false));
+	assert_false(bury(*state, "00000001", now + HOUR / 4, false, true)); /* never shortened */
 	assert_true(lifts_is_buried(*state, "00000001", now + HOUR - 1));
 	assert_false(lifts_is_buried(*state, "00000001", now + HOUR));
 	assert_false(lifts_is_buried(*state, "00000003", now));
 	assert_int_equal(lifts_buried(*state, now, out), 2);
+	assert_false(out[0].token);
+	assert_true(out[1].token);
 	assert_int_equal(lifts_buried(*state, now + HOUR / 2, out), 1);
 	assert_string_equal(out[0].id, "00000001");
 	assert_int_equal(out[0].until, now + HOUR);
 }
 
-static void when_all_are_taken_the_soonest_goes(void **state)
+static void fill_graves(struct lifts *ls)
 {
 	char id[LIFT_ID];
 	for (unsigned i = 0; i < LIFTS_ENDED_MAX; i++) {
 		snprintf(id, sizeof(id), "%08x", i);
-		lifts_bury(*state, id, now + HOUR + (i == 77 ? -1 : (usec_t)i), now);
+		bury(ls, id, now + HOUR + (i == 77 ? -1 : (usec_t)i), false, true);
 	}
-	assert_true(lifts_is_buried(*state, "0000004d", now));
-	lifts_bury(*state, "ffffffff", now + 2 * HOUR, now);
+	assert_true(lifts_is_buried(ls, "0000004d", now));
+}
+
+static void when_all_are_taken_the_soonest_goes(void **state)
+{
+	fill_graves(*state);
+	assert_true(bury(*state, "ffffffff", now + 2 * HOUR, false, true));
 	assert_false(lifts_is_buried(*state, "0000004d", now));
 	assert_true(lifts_is_buried(*state, "ffffffff", now));
 	assert_true(lifts_is_buried(*state, "00000000", now));
+}
+
+/* What others tell again and again puts nothing in motion, and no revoked token is forgotten for it. */
+static void tombstones_of_others_come_to_rest(void **state)
+{
+	fill_graves(*state);
+	assert_false(bury(*state, "eeeeeeee", now + HOUR + USEC_PER_SEC - 1, false, false));
+	assert_true(bury(*state, "eeeeeeee", now + HOUR + USEC_PER_SEC, false, false));
+	assert_false(bury(*state, "0000004d", now + HOUR - 1, false, false));
+	assert_true(bury(*state, "aaaaaaaa", now + HOUR / 4, true, true));
+	assert_true(bury(*state, "bbbbbbbb", now + HOUR / 4, true, false));
+	assert_true(bury(*state, "cccccccc", now + 2 * HOUR, false, false));
+	assert_true(lifts_is_buried(*state, "aaaaaaaa", now));
+	assert_true(lifts_is_buried(*state, "bbbbbbbb", now));
+	assert_true(lifts_is_buried(*state, "cccccccc", now));
 }
 
 /* --- readers while control writes --- */
@@ -370,6 +399,7 @@ int main(void)
 		CASE(blocks_leave_room_for_lifts),
 		CASE(tombstones_last_until_the_end),
 		CASE(when_all_are_taken_the_soonest_goes),
+		CASE(tombstones_of_others_come_to_rest),
 		CASE(readers_see_whole_lists),
 		CASE(a_killed_writer_harms_nobody),
 	};
