@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from test_lift import CLIENT, OTHER, memory, pair, shared_store, statuses    # noqa: F401
+from test_lift import CLIENT, OTHER, fleet, memory, pair, shared_store, statuses    # noqa: F401
 from weirlib import base_config, wait_for
 
 
@@ -146,6 +146,7 @@ def test_block_reaches_every_weir_and_is_never_resurrected(pair, redis):    # no
     assert statuses(two, 3) == [403] * 3
     redis.restart()    # without data: whoever knows the block puts it back
     wait_for(lambda: [k for k in redis.cli("--scan").split() if "lift:" in k], 10)
+    wait_for(lambda: len(fleet(two)) == 2, 10)
     assert statuses(one, 2) == statuses(two, 2) == [403] * 2
     assert "on 2 of 2 weirs" in two.ctl("clients", "unblock", "203.0.113.0/24")
     assert statuses(one, 2) == [200] * 2
