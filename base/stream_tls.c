@@ -17,6 +17,15 @@
 #define OUT_MAX                                                                                              \
 	(128u << 10) /* bytes kept for a socket that is full: a flight of the handshake, or a record */
 
+/*
+ * Messages behind the handshake (new keys, tickets; in TLS 1.2 the wish for another handshake) cost much and
+ * say nothing, and OpenSSL takes in as many as come before it returns: a peer that sends them without end
+ * would have the process for itself. So many may come at once, and one more with each so many bytes of
+ * content.
+ */
+#define ASIDES_MAX 256
+#define ASIDE_PRICE 16384
+
 struct tls {
 	SSL *ssl;
 	struct stream *stream;
@@ -31,6 +40,7 @@ struct tls {
 	bool read_lost;
 	bool heard; /* a byte has come; `first` */
 	uint8_t first;
+	int64_t patience; /* with asides; below 0 there is none left */
 	enum stream_tls_fault fault;
 	const char *why; /* static text */
 };
@@ -62,6 +72,30 @@ static ssize_t read_socket(struct tls *t, char *to, size_t n, bool *again)
 	return got;
 }
 
+static void on_message(int sent, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
+{
+	struct tls *t = arg;
+	(void)version, (void)p, (void)n, (void)ssl;
+	if (!sent && type == SSL3_RT_HANDSHAKE && t->established)
+		t->patience -= ASIDE_PRICE;
+}
+
+static void hear_content(struct tls *t, int n)
+{
+	t->patience += n;
+	if (t->patience > ASIDES_MAX * ASIDE_PRICE)
+		t->patience = ASIDES_MAX * ASIDE_PRICE;
+}
+
+static bool out_of_patience(struct tls *t)
+{
+	if (t->patience >= 0)
+		return false;
+	t->stream->err = EPROTO;
+	t->why = "the peer sends messages of TLS without content and without end";
+	return true;
+}
+
 static int on_read(BIO *b, char *to, int n)
 {
 	struct tls *t = BIO_get_data(b);
@@ -70,6 +104,8 @@ static int on_read(BIO *b, char *to, int n)
 	BIO_clear_retry_flags(b);
 	if (n <= 0)
 		return 0;
+	if (out_of_patience(t))
+		return -1;
 	if (buf_len(&t->early))
 		got = take_early(t, to, (size_t)n);
 	else if (t->can_read)
@@ -174,12 +210,18 @@ static bool begin(struct stream *s, SSL *ssl, struct buf *early)
 		SSL_free(ssl);
 		return false;
 	}
-	*t = (struct tls){.ssl = ssl, .stream = s, .can_read = s->can_read, .can_write = s->can_write};
+	*t = (struct tls){.ssl = ssl,
+			  .stream = s,
+			  .can_read = s->can_read,
+			  .can_write = s->can_write,
+			  .patience = ASIDES_MAX * ASIDE_PRICE};
 	if (early) {
 		t->early = *early;
 		*early = (struct buf){NULL, 0, 0};
 	}
 	SSL_set_bio(ssl, b, b);
+	SSL_set_msg_callback(ssl, on_message);
+	SSL_set_msg_callback_arg(ssl, t);
 	s->tls = t;
 	return true;
 }
@@ -323,8 +365,10 @@ ssize_t stream_tls_read(struct stream *s, void *to, size_t n)
 		size_t room = n - got < RECORD ? n - got : RECORD;
 		ERR_clear_error();
 		r = SSL_read(t->ssl, (char *)to + got, (int)room);
-		if (r > 0)
+		if (r > 0) {
 			got += (size_t)r;
+			hear_content(t, r);
+		}
 	} while (r > 0 && got < n && SSL_has_pending(t->ssl));
 	int what = SSL_get_error(t->ssl, r);
 	bool lost = what != SSL_ERROR_NONE && what != SSL_ERROR_WANT_READ && what != SSL_ERROR_ZERO_RETURN;

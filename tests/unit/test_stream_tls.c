@@ -560,6 +560,61 @@ static void test_closed_in_the_handshake(void **state)
 	assert_int_equal(stream_tls_fault(&a.s), STREAM_TLS_CUT);
 }
 
+static void bare_shake(struct bare *c)
+{
+	bare_open(c, open_pair(true));
+	while (SSL_do_handshake(c->ssl) != 1) {
+		ERR_clear_error();
+		bare_pump(c, 4096);
+	}
+	bare_pump(c, 4096);
+	assert_int_equal(a.shake, STREAM_HANDSHAKE_DONE);
+}
+
+/* Sends so many bytes of new keys, which are no content (RFC 8446, 4.6.3), as one burst. */
+static void send_keys(struct bare *c, long bytes)
+{
+	char *p;
+	while (BIO_get_mem_data(c->out, &p) < bytes) {
+		assert_int_equal(SSL_key_update(c->ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(SSL_do_handshake(c->ssl), 1);
+	}
+	long n = BIO_get_mem_data(c->out, &p);
+	assert_int_equal(write(c->fd, p, (size_t)n), n);
+	BIO_reset(c->out);
+}
+
+static void test_new_keys(void **state)
+{
+	struct bare c;
+	char in[64];
+	(void)state;
+	bare_shake(&c);
+	for (int i = 0; i < 20; i++) {
+		send_keys(&c, 300);
+		assert_int_equal(SSL_write(c.ssl, "content", 7), 7);
+		bare_pump(&c, 4096);
+		assert_int_equal(stream_read(&a.s, in, sizeof(in)), 7);
+		assert_int_equal(stream_read(&a.s, in, sizeof(in)), STREAM_AGAIN);
+	}
+	bare_close(&c);
+}
+
+/* Nobody is held up by a peer that has nothing to say, and says it fast. */
+static void test_new_keys_without_end(void **state)
+{
+	struct bare c;
+	char in[64];
+	(void)state;
+	bare_shake(&c);
+	send_keys(&c, 60000);
+	turns(2);
+	assert_int_equal(stream_read(&a.s, in, sizeof(in)), STREAM_ERROR);
+	assert_int_equal(a.s.err, EPROTO);
+	assert_int_equal(stream_tls_fault(&a.s), STREAM_TLS_BROKEN);
+	bare_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -577,6 +632,8 @@ int main(void)
 		T(test_bytes_read_before),
 		T(test_what_is_not_tls),
 		T(test_closed_in_the_handshake),
+		T(test_new_keys),
+		T(test_new_keys_without_end),
 	};
 	return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }
