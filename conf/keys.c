@@ -150,7 +150,7 @@ const struct key keys[] = {
 	{ROW("rate_limit.headers", "word: standard, legacy or off", "standard", "RateLimit and RateLimit-Policy, X-RateLimit-*, or none"),
 		.type = &type_word, AT(conf, rate_limit.headers), .extra = header_words},
 	{ROW("rate_limit.max_lift", "duration", "4h", "the longest that limits can be lifted for"),
-		.type = &type_duration, AT(conf, rate_limit.max_lift_us), .min = S, .max = 7 * 24 * H},
+		.type = &type_duration, AT(conf, rate_limit.max_lift_us), .min = S, .max = LIFT_LONGEST},
 	{ROW("rate_limit.memory", "size", "64m", "shared memory for the table of clients"),
 		.type = &type_size, AT(conf, rate_limit.memory), .min = MB, .max = 64ull * 1024 * MB},
 	{ROW("rate_limit.max_block", "duration", "168h", "the longest that a client can be blocked for"),

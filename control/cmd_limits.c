@@ -217,12 +217,13 @@ static void refuse_id(struct request *r, const char *id, const struct lift *list
 
 /*
  * Which tokens there are nobody knows, since each is good by its signature alone: an id that no lift has is
- * taken for a token's. It is remembered for as long as any token may live.
+ * taken for a token's. It is remembered for as long as any token may live, under any config: one that is too
+ * long for this one is good in its last hours.
  */
 static void revoke(struct limits_op *op, const char *id)
 {
 	struct request *r = op->request;
-	usec_t until = r->control->loop.now + request_conf(r)->rate_limit.max_lift_us + USEC_PER_SEC;
+	usec_t until = r->control->loop.now + LIFT_LONGEST + USEC_PER_SEC;
 	memcpy(op->wait.id[op->wait.ids++], id, LIFT_ID);
 	op->revoked = true;
 	op->lift.until = until;

@@ -324,7 +324,12 @@ static int sign_token(const struct options *o, const struct command_line *line, 
 	static struct token_made made;
 	static char json[LIFT_TOKEN_MAX * 2];
 	struct text why = {0}, out = {0};
-	const struct lift_args args = {.line = line, .why = &why};
+	const struct lift_args args = {
+		.line = line,
+		.most = LIFT_LONGEST,
+		.most_key = "the most that rate_limit.max_lift can be",
+		.why = &why,
+	};
 	wall_t now = clock_wall();
 	struct json j;
 	if (strlen(key) < LIFT_KEY_SHORTEST) {

@@ -28,6 +28,7 @@
 #define LIFT_REASON 200
 #define LIFT_BY 64
 #define LIFT_SITE 256
+#define LIFT_LONGEST (7 * 24 * 3600 * USEC_PER_SEC) /* of lifts and tokens, whatever the config */
 
 struct lift_net {
 	uint8_t addr[16]; /* as acl/addr.h: IPv4 mapped into IPv6 */

@@ -110,6 +110,22 @@ def test_longer_than_max_lift_is_no_good_whoever_signed_it(start, origin):
     assert ask(weir, signed("7f3a9c02 %d" % (now + 3700)))[1] == {"too-long"}
 
 
+def test_a_revoked_one_that_is_too_long_stays_revoked(start, origin):
+    """It is good only in its last hour, when a revocation of that length would be over."""
+    weir = start(config(origin, max_lift="1s"))
+    text = offline("--for", "5s", "--reason", "x").splitlines()[0]
+    assert ask(weir, text, 1)[1] == {"too-long"}
+    payload = text.split(".")[1]
+    id = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).split()[0].decode()
+    weir.ctl("limits", "restore", id)
+    seen = set()
+    until = time.monotonic() + 5.5
+    while time.monotonic() < until:    # past its end
+        seen |= ask(weir, text, 1)[1]
+        time.sleep(0.2)
+    assert seen == {"revoked"}
+
+
 def test_keys_rotate(start, origin):
     weir = start(config(origin, keys=[KEY, OLD]))
     old = signed("7f3a9c01 %d" % (time.time() + 60), OLD)
@@ -128,6 +144,7 @@ def test_offline(start, origin):
     assert '"token"' in offline("--for", "10m", "--reason", "x", "--json")
     assert "16 bytes" in offline("--for", "10m", "--reason", "x", key="short", code=1)
     assert "duration" in offline("--for", "10", "--reason", "x", code=1)
+    assert "at most" in offline("--for", "169h", "--reason", "x", code=1), "a revocation outlasts every token"
     assert "nowhere" in offline("--for", "10m", "--reason", "x", "--client", "nowhere", code=1)
 
 
