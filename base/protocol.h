@@ -36,6 +36,7 @@ enum msg_type {
 	/* child to master */
 	MSG_READY = 64,
 	MSG_FAILED,	  /* bytes: why */
+	MSG_QUIESCED,	  /* from a worker that was told QUIESCE: it takes no new connections any more */
 	MSG_RELOAD_ASKED, /* from control: `weirctl reload`; bytes: who asked, for the log */
 	MSG_DRAIN_ASKED,  /* from control: `weirctl drain` */
 };

@@ -271,6 +271,10 @@ static void on_message(struct master *m, struct child *c, const struct channel_m
 	case MSG_READY:
 		on_ready(m, c);
 		break;
+	case MSG_QUIESCED:
+		c->accepts = false;
+		reload_settle(m);
+		break;
 	case MSG_FAILED:
 		snprintf(c->why, sizeof(c->why), "%.*s", len, msg->bytes);
 		break;

@@ -51,6 +51,8 @@ struct reload {
 	int access_log;	     /* of next, when log_changes */
 	bool log_changes;
 	unsigned askers, askers_later; /* answers that control waits for: of this one, of the one queued */
+	unsigned settling;	       /* and of the last one, which is in force */
+	usec_t settles_at;	       /* they are answered by then */
 	bool queued;
 };
 

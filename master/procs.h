@@ -45,6 +45,7 @@ struct child {
 	usec_t since, started;
 	usec_t cut_at;	/* it is told to leave without the grace; USEC_NEVER */
 	usec_t kill_at; /* USEC_NEVER */
+	bool accepts;	/* it was told QUIESCE, and has not said that it takes no new connections any more */
 	bool aborted;	/* SIGABRT was sent, for its silence */
 	bool killed;	/* by us */
 	char why[512];	/* it failed, in its own words; or it was killed, in ours */

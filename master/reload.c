@@ -10,6 +10,7 @@
 #include "master/spawn.h"
 
 #define SPARE_SLOTS 4			 /* for replacements meanwhile */
+#define SETTLE_US (2 * USEC_PER_SEC)	 /* for old workers, who may be stuck, to hear of it */
 #define KILL_AFTER_US (2 * USEC_PER_SEC) /* what drain.timeout should have ended */
 
 bool reload_same_log(const struct conf *a, const struct conf *b)
@@ -81,7 +82,7 @@ static bool prepare(struct master *m, struct problems *p)
  * drain.timeout. */
 static void dismiss(struct master *m, struct child *c, const struct conf *conf)
 {
-	child_tell(c, MSG_QUIESCE, 0, "");
+	c->accepts = child_tell(c, MSG_QUIESCE, 0, "");
 	child_leaves(c, m->now);
 	if (conf->reload_timeout_us == USEC_NEVER)
 		return;
@@ -154,8 +155,22 @@ static void commit(struct master *m)
 	config_free(old);
 	events_add(EVENT_RELOAD, "config %s is in force (generation %u, %u workers)", m->config->conf->hash,
 		   m->config->generation, m->config->conf->workers);
-	answer(m, m->reload.askers, true, m->config->conf->hash);
+	m->reload.settling = m->reload.askers;
 	m->reload.askers = 0;
+	m->reload.settles_at = m->now + SETTLE_US;
+	reload_settle(m);
+}
+
+/* Whoever asked may rely on the new config from the answer on, so no old worker may take a connection after it.
+ */
+void reload_settle(struct master *m)
+{
+	struct reload *r = &m->reload;
+	for (unsigned i = 1; r->settling && m->now < r->settles_at && i < PROC_MAX; i++)
+		if (m->procs.child[i].state == CHILD_LEAVING && m->procs.child[i].accepts)
+			return;
+	answer(m, r->settling, true, m->config->conf->hash);
+	r->settling = 0;
 }
 
 /* --- what happens --- */
@@ -181,7 +196,8 @@ void reload_ask(struct master *m, bool asked)
 void reload_advance(struct master *m)
 {
 	struct reload *r = &m->reload;
-	if (!r->queued || r->next || m->state != MASTER_SERVING)
+	reload_settle(m);
+	if (!r->queued || r->next || r->settling || m->state != MASTER_SERVING)
 		return;
 	r->queued = false;
 	r->askers = r->askers_later;
@@ -217,6 +233,8 @@ void reload_refuse_all(struct master *m, const char *why)
 	struct reload *r = &m->reload;
 	if (r->next)
 		undo(m);
+	answer(m, r->settling, true, m->config->conf->hash);
+	r->settling = 0;
 	answer(m, r->askers + r->askers_later, false, why);
 	r->askers = r->askers_later = 0;
 	r->queued = false;

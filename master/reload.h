@@ -3,7 +3,7 @@
  * A reload: a new config is loaded and checked, what it needs is opened, its workers are started beside the
  * old ones; when all of them serve, it is in force and the old ones leave. Whatever goes wrong before that
  * undoes all of it, and the old config stays. One at a time; what is asked for meanwhile is one more
- * afterwards.
+ * afterwards. Who asked is answered when no old worker takes connections any more.
  */
 #ifndef WEIR_MASTER_RELOAD_H
 #define WEIR_MASTER_RELOAD_H
@@ -15,6 +15,9 @@ void reload_ask(struct master *, bool asked);
 
 /* A worker has said READY; maybe the last one. */
 void reload_on_ready(struct master *);
+
+/* An old worker takes no more connections, or has ended, or is too slow to say so. */
+void reload_settle(struct master *);
 
 /* A child has ended. True: it was of the config that was to come, and the reload is undone. */
 bool reload_on_end(struct master *, uint32_t generation, const char *text);

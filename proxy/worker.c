@@ -61,6 +61,17 @@ void worker_client_gone(struct worker *w)
 		loop_soon(&w->loop, &w->leave);
 }
 
+static void say(int channel, enum msg_type type, const char *text)
+{
+	static struct channel_msg m;
+	m.type = type;
+	m.arg = 0;
+	m.fds = 0;
+	m.len = strlen(text);
+	memcpy(m.bytes, text, m.len);
+	channel_send(channel, &m);
+}
+
 static void stop_accepting(struct worker *w, bool last)
 {
 	struct listeners *l = w->listeners;
@@ -154,10 +165,12 @@ static void on_channel(evutil_socket_t fd, short what, void *arg)
 			quiesce(w);
 			return;
 		}
-		if (m.type == MSG_QUIESCE)
+		if (m.type == MSG_QUIESCE) {
 			quiesce(w);
-		else if (m.type == MSG_DRAIN)
+			say(w->channel, MSG_QUIESCED, "");
+		} else if (m.type == MSG_DRAIN) {
 			drain(w, m.arg == 1);
+		}
 	}
 }
 
@@ -233,17 +246,6 @@ void worker_warn_unnamed(struct worker *w)
 }
 
 /* --- starting to serve --- */
-
-static void say(int channel, enum msg_type type, const char *text)
-{
-	static struct channel_msg m;
-	m.type = type;
-	m.arg = 0;
-	m.fds = 0;
-	m.len = strlen(text);
-	memcpy(m.bytes, text, m.len);
-	channel_send(channel, &m);
-}
 
 static void serve(struct worker *w)
 {

@@ -359,3 +359,39 @@ def test_killed_master_leaves_nobody_behind(start, origin):
     weir.send_signal(signal.SIGKILL)
     weir.proc.wait()
     wait_for(lambda: not group_members(weir.proc.pid), 8, "children leave with their master")
+
+
+def test_from_the_answer_of_a_reload_on_every_connection_meets_the_new_config(start, origin):
+    """However many connections come: none after the answer is served by a worker of the old config."""
+    hosts = [[{"hosts": ["a.example"], "upstream": "main"}], [{"hosts": ["b.example"], "upstream": "main"}]]
+    weir = start(base_config(origin, workers=4, sites=hosts[0]))
+    for turn in range(1, 7):
+        weir.reload(base_config(origin, workers=4, sites=hosts[turn % 2]))
+        wanted, gone = ("b.example", "a.example") if turn % 2 else ("a.example", "b.example")
+        assert {weir.get(host=gone).status for _ in range(20)} == {421}
+        assert {weir.get(host=wanted).status for _ in range(20)} == {200}
+
+
+def test_the_answer_of_a_reload_waits_for_old_workers_to_hear_of_it(start, origin):
+    weir = start(base_config(origin, workers=2))
+    old, began = weir.workers()[0], time.monotonic()
+    os.kill(old, signal.SIGSTOP)
+    going_on = threading.Timer(1.0, os.kill, (old, signal.SIGCONT))
+    going_on.start()
+    try:
+        weir.reload()
+        assert time.monotonic() - began >= 1.0
+    finally:
+        going_on.join()
+    wait_for(lambda: not alive(old), 5)
+
+
+def test_a_stuck_old_worker_does_not_hold_a_reload_up_for_long(start, origin):
+    weir = start(base_config(origin, workers=2), expect_crash=True)
+    old = weir.workers()[0]
+    os.kill(old, signal.SIGSTOP)
+    try:
+        weir.reload()
+        assert weir.get().status == 200
+    finally:
+        os.kill(old, signal.SIGCONT)
