@@ -161,7 +161,8 @@ static void commit(struct master *m)
 	reload_settle(m);
 }
 
-/* Whoever asked may rely on the new config from the answer on, so no old worker may take a connection after it.
+/* Whoever asked may rely on the new config from the answer on, so no old worker may take a connection after
+ * it.
  */
 void reload_settle(struct master *m)
 {
