@@ -63,6 +63,11 @@ struct board {
 
 void board_attach(void *section);
 struct board *board(void);
+/* What the store said under an older one is void. */
+static inline uint32_t board_limits_generation(void)
+{
+	return atomic_load_explicit(&board()->limits_generation, memory_order_relaxed);
+}
 
 /* This process's own slot; before board_join, and in programs that have no board, a private one. */
 void board_join(unsigned slot);

@@ -118,7 +118,7 @@ static void peek_window(struct clients_peek *p, unsigned i)
 /* What Redis said last of the client, and what this weir has admitted since. */
 static void peek_journal(struct clients_peek *p, unsigned i)
 {
-	uint32_t generation = atomic_load(&board()->limits_generation);
+	uint32_t generation = board_limits_generation();
 	for (int n = 0; p->control->table && n < BUSY_TRIES; n++)
 		if (journal_peek(p->control->table, &p->client, &p->ask[i], p->control->loop.now, generation,
 				 &p->state[i]) == TABLE_OK)

@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/board.h"
 #include "base/events.h"
 #include "base/siphash.h"
+#include "control/lift_args.h"
 #include "control/status.h"
 #include "control/units.h"
 
@@ -154,20 +154,12 @@ void fleet_mark_seen(struct fleet *f, const char *id, usec_t left)
 	s->until = f->c->loop.now + left + USEC_PER_SEC;
 }
 
-static void random_id(char id[FLEET_ID])
-{
-	uint32_t v;
-	if (getrandom(&v, sizeof(v), 0) != (ssize_t)sizeof(v))
-		v = (uint32_t)clock_mono();
-	snprintf(id, FLEET_ID, "%08x", v);
-}
-
 void fleet_forgiven(struct fleet *f, const struct client_id *client)
 {
 	if (f->state != FLEET_READY || f->outbox_n == SYNC_FORGIVEN)
 		return;
 	struct sync_forgiven *out = &f->outbox[f->outbox_n++];
-	random_id(out->id);
+	lift_args_id(out->id);
 	out->client = *client;
 	fleet_mark_seen(f, out->id, FLEET_FORGIVEN_MS * USEC_PER_MSEC);
 	snprintf(f->news, sizeof(f->news), "forgiven %s", out->id);

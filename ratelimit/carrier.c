@@ -75,15 +75,10 @@ void carrier_unload(struct carrier *c, const struct client_id *client, const str
 
 /* --- for those who ask nothing --- */
 
-static uint32_t generation_now(void)
-{
-	return atomic_load_explicit(&board()->limits_generation, memory_order_relaxed);
-}
-
 /* What Redis says now has the carried in it: the next outage starts from that. */
 static void keep(struct carrier *c, const struct flight *f, const struct redis_answer *a)
 {
-	if (f->generation == generation_now())
+	if (f->generation == board_limits_generation())
 		table_refusal_set(c->table, &f->client, &f->ask, c->loop->now, f->generation, 0, 0, 0,
 				  &a->state[0], store_question_sent_at(&f->question));
 }
@@ -139,7 +134,7 @@ static void launch(struct carrier *c, const struct journal_found *found)
 	f->carrier = c;
 	f->client = found->client;
 	f->ask = (struct table_ask){p, found->limit};
-	f->generation = generation_now();
+	f->generation = board_limits_generation();
 	f->question = (struct store_question){
 		.client = &f->client,
 		.ask = &f->ask,
@@ -159,8 +154,7 @@ static void launch(struct carrier *c, const struct journal_found *found)
 /* Some server does. */
 static bool store_answers(const struct carrier *c)
 {
-	enum store_state s = store_redis_state(c->store);
-	return s == STORE_READY || s == STORE_DEGRADED;
+	return store_takes_calls(store_redis_state(c->store));
 }
 
 static void walk(struct carrier *c)

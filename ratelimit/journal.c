@@ -16,11 +16,6 @@ struct standing {
 	usec_t begun_until;
 };
 
-static uint32_t share(uint32_t whole, uint32_t parts)
-{
-	return whole / parts + (whole % parts != 0);
-}
-
 /* --- decisions --- */
 
 static void read_journal(const struct table *t, struct entry *e, const struct window_rule *rule, usec_t now)
@@ -34,10 +29,10 @@ static void begin_share(const struct entry *e, unsigned weirs, usec_t now, uint3
 			struct standing *s)
 {
 	if (e->said_at && !slots_older(e->generation, generation)) {
-		s->begun = slots_said_holds(e, now) ? share(e->said_used, weirs) : 0;
+		s->begun = slots_said_holds(e, now) ? policy_share(e->said_used, weirs) : 0;
 		s->begun_until = e->said_at + e->window_us;
 	} else {
-		s->begun = share(e->log.used - s->alone, weirs);
+		s->begun = policy_share(e->log.used - s->alone, weirs);
 		s->begun_until = window_empty_at(&e->log, &s->rule);
 	}
 }
@@ -46,7 +41,7 @@ static void stand(const struct table *t, const struct place *p, const struct tab
 		  usec_t now, uint32_t generation, struct standing *s)
 {
 	*s = (struct standing){.rule = slots_journal_rule(ask->policy->window_us),
-			       .share = share(ask->limit, weirs)};
+			       .share = policy_share(ask->limit, weirs)};
 	if (!p->e)
 		return;
 	read_journal(t, p->e, &s->rule, now);

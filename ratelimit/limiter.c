@@ -258,7 +258,7 @@ static void on_busy_timer(struct timeout *timer)
 static void keep(struct batch *b, const struct redis_answer *a)
 {
 	struct limiter *l = b->limiter;
-	if (b->generation != atomic_load_explicit(&board()->limits_generation, memory_order_relaxed))
+	if (b->generation != board_limits_generation())
 		return;
 	for (unsigned i = 0; i < b->question.asks; i++) {
 		const struct window_state *s = &a->state[i];
@@ -365,7 +365,7 @@ static void send_queue(struct limiter *l)
 		struct batch *b = list_entry(first, struct batch, link);
 		b->question.n = b->count;
 		b->question.give_up_at = b->timeout.at;
-		b->generation = atomic_load_explicit(&board()->limits_generation, memory_order_relaxed);
+		b->generation = board_limits_generation();
 		b->load = carrier_load(l->carrier, &b->client, b->ask, b->question.asks);
 		b->question.carry = b->load;
 		if (store_redis_ask(l->store, &b->question)) {
@@ -395,7 +395,7 @@ static void on_turn(struct hook *h)
 static bool refused_already(struct limiter *l, struct ticket *t)
 {
 	struct verdict *v = &t->verdict;
-	uint32_t generation = atomic_load_explicit(&board()->limits_generation, memory_order_relaxed);
+	uint32_t generation = board_limits_generation();
 	usec_t now = l->loop->now;
 	v->refused_by = v->shadow_over = 0;
 	for (unsigned i = 0; i < t->asks; i++) {

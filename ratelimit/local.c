@@ -29,11 +29,6 @@ static unsigned live_weirs(const struct local *l)
 	return live ? live : 1;
 }
 
-static uint32_t share(uint32_t whole, uint32_t parts)
-{
-	return whole / parts + (whole % parts != 0);
-}
-
 /* on_failure: allow and deny */
 
 static void decree(struct ticket *t, bool granted)
@@ -69,7 +64,7 @@ static bool admit(struct local *l, struct ticket *t, usec_t now)
 static bool admit_share(struct local *l, struct ticket *t, usec_t now)
 {
 	struct verdict *v = &t->verdict;
-	uint32_t generation = atomic_load_explicit(&board()->limits_generation, memory_order_relaxed);
+	uint32_t generation = board_limits_generation();
 	if (journal_admit(l->table, &t->client, t->ask, t->asks, live_weirs(l), now, generation, v->state,
 			  &v->refused_by, &v->shadow_over) == TABLE_BUSY)
 		return false;
@@ -124,7 +119,7 @@ void local_spare(struct local *l, struct ticket *t, usec_t now)
 	v->refused_by = v->shadow_over = 0;
 	for (unsigned i = 0; i < t->asks; i++) {
 		const struct policy *p = t->ask[i].policy;
-		uint32_t part = share(share(t->ask[i].limit, live), workers ? workers : 1);
+		uint32_t part = policy_share(policy_share(t->ask[i].limit, live), workers ? workers : 1);
 		spare[i] = find_spare(l, local_hash(l->seed, &t->client, p->key), p->window_us, now);
 		usec_t left = spare[i]->since + p->window_us - now;
 		uint32_t room = part > spare[i]->used ? part - spare[i]->used : 0;

@@ -33,6 +33,12 @@ struct policy {
 	bool shadow;	   /* counts and reports, refuses nobody */
 };
 
+/* Of a limit among so many who cannot ask each other: rounded up, so that none has nothing. */
+static inline uint32_t policy_share(uint32_t limit, uint32_t among)
+{
+	return limit / among + (limit % among != 0);
+}
+
 struct window_state {
 	uint32_t limit, used, remaining;
 	usec_t retry_after_us; /* until the next slot frees; 0 when one is free */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/dice.h"
 #include "base/fmt.h"
 #include "base/log.h"
 #include "base/stream.h"
@@ -58,7 +59,7 @@ struct redis_conn {
 	struct timeout_class wait; /* of the one timer: connect deadline, or backoff */
 	struct timeout timer;
 	usec_t backoff;
-	uint64_t dice;
+	struct dice dice;
 	struct task read_on;
 	struct hook hook;
 	struct grave grave;
@@ -165,14 +166,6 @@ static void hang_up(struct redis_conn *c)
 	timeout_disarm(&c->timer);
 }
 
-static uint64_t roll(struct redis_conn *c) /* xorshift64 */
-{
-	c->dice ^= c->dice << 13;
-	c->dice ^= c->dice >> 7;
-	c->dice ^= c->dice << 17;
-	return c->dice;
-}
-
 /* The one way down: from any state to CLOSED. */
 static void fail(struct redis_conn *c, enum redis_failure f, const char *detail)
 {
@@ -184,7 +177,7 @@ static void fail(struct redis_conn *c, enum redis_failure f, const char *detail)
 	c->backoff = c->backoff ? c->backoff * 2 : BACKOFF_MIN;
 	if (c->backoff > BACKOFF_MAX)
 		c->backoff = BACKOFF_MAX;
-	arm(c, c->backoff / 2 + (usec_t)(roll(c) % (uint64_t)(c->backoff / 2 + 1)));
+	arm(c, dice_jitter(&c->dice, c->backoff));
 	set_state(c, REDIS_CONN_CLOSED);
 	answer_all(orphans, f);
 }
@@ -596,7 +589,7 @@ struct redis_conn *redis_conn_new(const struct redis_conn_setup *s)
 	c->pushed = s->pushed;
 	c->stream.fd = -1;
 	c->last = &c->first;
-	c->dice = ((uint64_t)clock_mono() ^ (uint64_t)(uintptr_t)c) | 1;
+	dice_init(&c->dice);
 	init_call(c, &c->auth, on_auth);
 	init_call(c, &c->select, on_select);
 	init_call(c, &c->name, on_name);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dice.h"
 #include "base/events.h"
 #include "base/metric.h"
 #include "ratelimit/mark.h"
@@ -67,7 +68,7 @@ struct redis_node {
 	struct timeout_class tick_class, probe_class, mark_class;
 	struct timeout tick, probe_timer, mark_timer;
 	usec_t pause;
-	uint64_t dice;
+	struct dice dice;
 	struct grave grave;
 
 	series_t failed_timeout, failed_garbage;
@@ -86,11 +87,6 @@ const char *store_state_name(enum store_state s)
 enum store_state redis_node_state(const struct redis_node *n)
 {
 	return n->state;
-}
-
-static bool takes_calls(enum store_state s)
-{
-	return s == STORE_READY || s == STORE_DEGRADED;
 }
 
 static void set_state(struct redis_node *n, enum store_state to, const char *why)
@@ -117,7 +113,7 @@ static void set_state(struct redis_node *n, enum store_state to, const char *why
 
 bool redis_node_open(const struct redis_node *n)
 {
-	return takes_calls(n->state) || (n->state == STORE_PROBING && n->probed && !n->trial);
+	return store_takes_calls(n->state) || (n->state == STORE_PROBING && n->probed && !n->trial);
 }
 
 struct redis_conn *redis_node_conn(const struct redis_node *n)
@@ -181,21 +177,13 @@ static struct redis_node *errand_done(struct errand *e)
 
 /* The breaker */
 
-static usec_t jitter(struct redis_node *n, usec_t length) /* half to all of it */
-{
-	n->dice ^= n->dice << 13;
-	n->dice ^= n->dice >> 7;
-	n->dice ^= n->dice << 17;
-	return length / 2 + (usec_t)(n->dice % (uint64_t)(length / 2 + 1));
-}
-
 static void pause_then_probe(struct redis_node *n)
 {
 	n->pause = n->pause ? n->pause * 2 : PROBE_MIN;
 	if (n->pause > PROBE_MAX)
 		n->pause = PROBE_MAX;
 	timeout_disarm(&n->probe_timer);
-	timeout_class_init(&n->probe_class, n->loop, jitter(n, n->pause));
+	timeout_class_init(&n->probe_class, n->loop, dice_jitter(&n->dice, n->pause));
 	timeout_arm(&n->probe_class, &n->probe_timer);
 }
 
@@ -214,7 +202,7 @@ static void failed(struct redis_node *n, bool spoke, const char *why)
 		return;
 	}
 	bool quiet = n->loop->now - n->last_good >= BREAKER_QUIET * n->timeout_us;
-	if (takes_calls(n->state) && n->failures >= BREAKER && quiet)
+	if (store_takes_calls(n->state) && n->failures >= BREAKER && quiet)
 		open_breaker(n, why);
 }
 
@@ -352,7 +340,7 @@ static void on_mark_timer(struct timeout *t)
 {
 	struct redis_node *n = list_entry(t, struct redis_node, mark_timer);
 	timeout_arm(&n->mark_class, t);
-	if (takes_calls(n->state))
+	if (store_takes_calls(n->state))
 		send_mark(n, false);
 }
 
@@ -585,7 +573,7 @@ struct redis_node *redis_node_new(const struct redis_node_setup *setup)
 	n->redirected = setup->redirected;
 	n->timeout_us = setup->timeout_us;
 	redis_node_place(n, NULL, "fleet");
-	n->dice = ((uint64_t)clock_mono() ^ (uint64_t)(uintptr_t)n) | 1;
+	dice_init(&n->dice);
 	init_errands(n);
 	timeout_init(&n->tick, on_tick);
 	timeout_init(&n->probe_timer, send_probe);

@@ -41,6 +41,10 @@
 
 enum store_state { STORE_CONNECTING, STORE_READY, STORE_DEGRADED, STORE_OPEN, STORE_PROBING, STORE_STATES };
 const char *store_state_name(enum store_state);
+static inline bool store_takes_calls(enum store_state s)
+{
+	return s == STORE_READY || s == STORE_DEGRADED;
+}
 
 struct redis_node;
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dice.h"
 #include "base/log.h"
 #include "base/metric.h"
 
@@ -50,7 +51,7 @@ struct redis_servers {
 	struct member *asked; /* whom for the map; NULL: nobody */
 	bool map_out, hurry;
 	usec_t pause;
-	uint64_t dice;
+	struct dice dice;
 	struct timeout_class map_class, late_class, parked_class;
 	struct timeout map_timer, late_timer, parked_timer;
 	struct task parked_soon;
@@ -179,11 +180,6 @@ static void set_state(struct redis_servers *s, enum store_state to, const char *
 		s->setup.changed(s->setup.owner, from, to, why);
 }
 
-static bool takes_calls(enum store_state state)
-{
-	return state == STORE_READY || state == STORE_DEGRADED;
-}
-
 static bool any_slot_is_nobodys(const struct redis_servers *s)
 {
 	for (unsigned i = 0; i < REDIS_SLOTS; i++)
@@ -202,7 +198,7 @@ static void sum_up(struct redis_servers *s)
 		enum store_state state = redis_node_state(s->member[i]->node);
 		nodes++;
 		ready += state == STORE_READY;
-		taking += takes_calls(state);
+		taking += store_takes_calls(state);
 		connected += state != STORE_CONNECTING;
 	}
 	snprintf(why, sizeof(why), "%u of %u nodes answer", taking, nodes);
@@ -217,18 +213,10 @@ static void sum_up(struct redis_servers *s)
 
 /* --- the map --- */
 
-static usec_t jitter(struct redis_servers *s, usec_t length) /* half to all of it */
-{
-	s->dice ^= s->dice << 13;
-	s->dice ^= s->dice >> 7;
-	s->dice ^= s->dice << 17;
-	return length / 2 + (usec_t)(s->dice % (uint64_t)(length / 2 + 1));
-}
-
 static void look_after(struct redis_servers *s, usec_t length)
 {
 	timeout_disarm(&s->map_timer);
-	timeout_class_init(&s->map_class, s->loop, jitter(s, length));
+	timeout_class_init(&s->map_class, s->loop, dice_jitter(&s->dice, length));
 	timeout_arm(&s->map_class, &s->map_timer);
 }
 
@@ -262,7 +250,7 @@ static void look_again(struct redis_servers *s)
 /* Anyone that answers, the first after a random place. */
 static struct member *somebody(struct redis_servers *s, bool (*fits)(const struct member *))
 {
-	unsigned from = (unsigned)(jitter(s, 1 << 20) % (usec_t)s->members);
+	unsigned from = (unsigned)(dice_roll(&s->dice) % s->members);
 	for (unsigned i = 0; i < s->members; i++) {
 		struct member *m = s->member[(from + i) % s->members];
 		if (m && fits(m))
@@ -457,7 +445,7 @@ static void on_node_changed(struct redis_node *n, void *owner, enum store_state 
 		s->setup.node_changed(s->setup.owner, m->place, from, to, why);
 	if (connected && !s->mapped)
 		ask_map(s, m);
-	else if (!takes_calls(to))
+	else if (!store_takes_calls(to))
 		want_map(s);
 	sum_up(s);
 	if (to == STORE_READY)
@@ -665,7 +653,7 @@ static void init(struct redis_servers *s, const struct redis_servers_setup *setu
 	s->loop = setup->loop;
 	s->setup = *setup;
 	s->setup.target = NULL;
-	s->dice = ((uint64_t)clock_mono() ^ (uint64_t)(uintptr_t)s) | 1;
+	dice_init(&s->dice);
 	s->map_call.done = on_map;
 	list_init(&s->parked);
 	task_init(&s->parked_soon, on_parked_soon);
