@@ -2,14 +2,11 @@
 /* clients block | unblock | blocked */
 #include "control/cmd.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/events.h"
 #include "control/fleet.h"
-#include "control/lift_args.h"
-#include "control/request.h"
+#include "control/lift_op.h"
 #include "control/status.h"
 #include "control/units.h"
 
@@ -31,14 +28,6 @@ void cmd_clients_blocked(struct request *r)
 	request_ok_json(r);
 }
 
-/* A block, or the end of some, that waits for the other weirs. */
-struct block_op {
-	struct fleet_wait wait;
-	struct fleet_look look;
-	struct request *request;
-	struct lift block;
-};
-
 /* " on 4 of 4 weirs", and why no more. */
 static void say_where(struct request *r, const struct fleet_outcome *o)
 {
@@ -46,17 +35,7 @@ static void say_where(struct request *r, const struct fleet_outcome *o)
 	if (o->shared || alone)
 		text_add(&r->out, " on %u of %u weirs", o->done, o->live);
 	else
-		text_add(&r->out, " on this weir only: the store is away; it spreads when it is back");
-}
-
-static void where_json(struct json *j, const struct fleet_outcome *o)
-{
-	json_key(j, "shared");
-	json_bool(j, o->shared);
-	json_key(j, "weirs");
-	json_u64(j, o->done);
-	json_key(j, "live");
-	json_u64(j, o->live);
+		text_add(&r->out, " on this weir only: %s", lift_op_alone_because(r->control));
 }
 
 /* --- block --- */
@@ -69,35 +48,33 @@ static bool is_too_wide(const struct lift *l)
 }
 
 /* False: the request was answered. */
-static bool take_block(struct request *r, struct lift *l)
+static bool take_block(struct lift_op *op)
 {
-	const struct conf_rate_limit *c = &request_conf(r)->rate_limit;
+	struct request *r = op->request;
 	struct text why = {0};
-	const struct lift_args a = {&r->line, request_conf(r), c->max_block_us, "rate_limit.max_block", &why};
+	const struct lift_args a = {&r->line, request_conf(r), request_conf(r)->rate_limit.max_block_us,
+				    "rate_limit.max_block", &why};
 	usec_t time = 0;
-	bool good = lift_args_time(&a, &time) && lift_args_reason(&a, l) && lift_args_clients(&a, "CIDR", l);
-	if (good && is_too_wide(l)) {
+	bool good = lift_args_time(&a, &time) && lift_args_reason(&a, &op->lift) &&
+		    lift_args_clients(&a, "CIDR", &op->lift);
+	if (good && is_too_wide(&op->lift)) {
 		text_add(&why, "%s: wider than /%d (IPv4) or /%d (IPv6); use `deny` in the config for that",
 			 command_value(&r->line, "CIDR"), WIDEST_V4, WIDEST_V6);
 		good = false;
 	}
-	if (good) {
-		l->until = r->control->loop.now + time;
-		l->effect = LIFT_BLOCK;
-		l->uid = r->uid;
-		snprintf(l->by, sizeof(l->by), "%s", r->by);
-	} else {
+	if (good)
+		lift_op_fill(op, LIFT_BLOCK, time);
+	else
 		request_refuse(r, "%s", why.n ? why.p : "out of memory");
-	}
 	text_free(&why);
 	return good;
 }
 
 static void on_blocked(struct fleet_wait *w, const struct fleet_outcome *o)
 {
-	struct block_op *op = list_entry(w, struct block_op, wait);
+	struct lift_op *op = list_entry(w, struct lift_op, wait);
 	struct request *r = op->request;
-	const struct lift *l = &op->block;
+	const struct lift *l = &op->lift;
 	usec_t now = r->control->loop.now;
 	char until[UNITS_TEXT];
 	if (r->line.json) {
@@ -107,7 +84,7 @@ static void on_blocked(struct fleet_wait *w, const struct fleet_outcome *o)
 		status_lift_json(l, now, j);
 		json_key(j, "id");
 		json_str(j, str_of(l->id));
-		where_json(j, o);
+		lift_op_where_json(o, j);
 		json_obj_close(j);
 		request_ok_json(r);
 	} else {
@@ -118,29 +95,18 @@ static void on_blocked(struct fleet_wait *w, const struct fleet_outcome *o)
 			 l->id);
 		request_ok(r);
 	}
-	free(op);
+	lift_op_free(op);
 }
 
 void cmd_clients_block(struct request *r)
 {
-	struct block_op *op = calloc(1, sizeof(*op));
-	if (!op) {
-		request_refuse(r, "out of memory");
+	struct lift_op *op = lift_op_new(r);
+	if (!op)
 		return;
-	}
-	if (!take_block(r, &op->block)) {
-		free(op);
-		return;
-	}
-	lift_args_id(op->block.id);
-	op->request = r;
-	op->wait.done = on_blocked;
-	if (!fleet_lift(r->control->fleet, &op->block, &op->wait)) {
-		request_refuse(r,
-			       "%d blocks are in force, which is the most; end one with `clients unblock ID`",
-			       LIFTS_BLOCKING);
-		free(op);
-	}
+	if (take_block(op))
+		lift_op_begin(op, on_blocked);
+	else
+		lift_op_free(op);
 }
 
 /* --- unblock --- */
@@ -149,32 +115,27 @@ static void unblocked_json(struct request *r, const struct fleet_wait *w, const 
 {
 	struct json *j = request_json();
 	json_obj_open(j);
-	json_key(j, "unblocked");
-	json_arr_open(j);
-	for (unsigned i = 0; i < w->ids; i++)
-		json_str(j, str_of(w->id[i]));
-	json_arr_close(j);
-	where_json(j, o);
+	lift_op_ids_json(w, "unblocked", j);
+	lift_op_where_json(o, j);
 	json_obj_close(j);
 	request_ok_json(r);
 }
 
 static void on_unblocked(struct fleet_wait *w, const struct fleet_outcome *o)
 {
-	struct block_op *op = list_entry(w, struct block_op, wait);
+	struct lift_op *op = list_entry(w, struct lift_op, wait);
 	struct request *r = op->request;
 	if (r->line.json) {
 		unblocked_json(r, w, o);
 	} else {
 		text_add(&r->out, "ended %u block%s (", w->ids, w->ids == 1 ? "" : "s");
-		for (unsigned i = 0; i < w->ids; i++)
-			text_add(&r->out, "%s%s", i ? " " : "", w->id[i]);
+		lift_op_ids_text(w, &r->out);
 		text_add(&r->out, ")");
 		say_where(r, o);
 		text_add(&r->out, "\n");
 		request_ok(r);
 	}
-	free(op);
+	lift_op_free(op);
 }
 
 static bool is_of(const struct lift *l, const char *given, const struct cidr *c)
@@ -201,7 +162,7 @@ static void refuse_unblock(struct request *r, const char *given, const struct ci
 	request_refuse(r, "%s: no such block is in force (`clients blocked` lists them)", given);
 }
 
-static void unblock(struct block_op *op)
+static void unblock(struct lift_op *op)
 {
 	static struct lift list[LIFTS_MAX];
 	struct request *r = op->request;
@@ -227,23 +188,17 @@ static void unblock(struct block_op *op)
 		text_add(&r->out, "No client is blocked.\n");
 		request_ok(r);
 	}
-	free(op);
+	lift_op_free(op);
 }
 
 static void on_looked(struct fleet_look *l)
 {
-	unblock(list_entry(l, struct block_op, look));
+	unblock(list_entry(l, struct lift_op, look));
 }
 
-/* One begun elsewhere a moment ago is to be ended too, so the store is asked first. */
 void cmd_clients_unblock(struct request *r)
 {
-	struct block_op *op = calloc(1, sizeof(*op));
-	if (!op) {
-		request_refuse(r, "out of memory");
-		return;
-	}
-	op->request = r;
-	op->look.done = on_looked;
-	fleet_look(r->control->fleet, &op->look);
+	struct lift_op *op = lift_op_new(r);
+	if (op)
+		lift_op_look(op, on_looked);
 }

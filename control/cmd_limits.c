@@ -2,14 +2,12 @@
 /* limits status | lift | restore */
 #include "control/cmd.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/events.h"
 #include "conf/suggest.h"
 #include "control/fleet.h"
-#include "control/lift_args.h"
+#include "control/lift_op.h"
 #include "control/lift_words.h"
 #include "control/request.h"
 #include "control/status.h"
@@ -30,14 +28,6 @@ void cmd_limits_status(struct request *r)
 	request_ok_json(r);
 }
 
-/* A lift or a restore that waits for the other weirs. */
-struct limits_op {
-	struct fleet_wait wait;
-	struct request *request;
-	bool revoked; /* a token, until lift.until */
-	struct lift lift;
-};
-
 /* --- lift: the request's arguments, checked --- */
 
 static bool check_scope(const struct lift_args *a, const struct lift *l)
@@ -53,22 +43,20 @@ static bool check_scope(const struct lift_args *a, const struct lift *l)
 }
 
 /* False: the request was answered. */
-static bool take_lift(struct request *r, struct lift *l)
+static bool take_lift(struct lift_op *op)
 {
+	struct request *r = op->request;
+	struct lift *l = &op->lift;
 	struct text why = {0};
 	const struct lift_args a = {&r->line, request_conf(r), request_conf(r)->rate_limit.max_lift_us,
 				    "rate_limit.max_lift", &why};
 	usec_t time = 0;
 	bool good = lift_args_time(&a, &time) && lift_args_reason(&a, l) &&
 		    lift_args_clients(&a, "--client", l) && lift_args_sites(&a, l) && check_scope(&a, l);
-	if (good) {
-		l->until = r->control->loop.now + time;
-		l->effect = command_value(&r->line, "--shadow") ? LIFT_SHADOW : LIFT_FULL;
-		l->uid = r->uid;
-		snprintf(l->by, sizeof(l->by), "%s", r->by);
-	} else {
+	if (good)
+		lift_op_fill(op, command_value(&r->line, "--shadow") ? LIFT_SHADOW : LIFT_FULL, time);
+	else
 		request_refuse(r, "%s", why.n ? why.p : "out of memory");
-	}
 	text_free(&why);
 	return good;
 }
@@ -83,26 +71,14 @@ static void lift_json(struct request *r, const struct lift *l, const struct flee
 	status_lift_json(l, r->control->loop.now, j);
 	json_key(j, "id");
 	json_str(j, str_of(l->id));
-	json_key(j, "shared");
-	json_bool(j, o->shared);
-	json_key(j, "weirs");
-	json_u64(j, o->done);
-	json_key(j, "live");
-	json_u64(j, o->live);
+	lift_op_where_json(o, j);
 	json_obj_close(j);
 	request_ok_json(r);
 }
 
-/* Why the other weirs, if there are any, do not hear of it now. */
-static const char *alone_because(const struct control *c)
-{
-	return fleet_state(c->fleet) == FLEET_ALONE ? "the store is memory"
-						    : "the store is away; it spreads when it is back";
-}
-
 static void on_lifted(struct fleet_wait *w, const struct fleet_outcome *o)
 {
-	struct limits_op *op = list_entry(w, struct limits_op, wait);
+	struct lift_op *op = list_entry(w, struct lift_op, wait);
 	struct request *r = op->request;
 	const struct lift *l = &op->lift;
 	char until[UNITS_TEXT];
@@ -117,64 +93,39 @@ static void on_lifted(struct fleet_wait *w, const struct fleet_outcome *o)
 		else
 			text_add(&r->out, "%s on this weir only until %s (id %s)\n", what, until, l->id);
 		if (!o->shared)
-			text_add(&r->out, "This weir only: %s.\n", alone_because(r->control));
+			text_add(&r->out, "This weir only: %s.\n", lift_op_alone_because(r->control));
 		request_ok(r);
 	}
-	free(op);
+	lift_op_free(op);
 }
 
 void cmd_limits_lift(struct request *r)
 {
-	struct limits_op *op = calloc(1, sizeof(*op));
-	if (!op) {
-		request_refuse(r, "out of memory");
+	struct lift_op *op = lift_op_new(r);
+	if (!op)
 		return;
-	}
-	if (!take_lift(r, &op->lift)) {
-		free(op);
-		return;
-	}
-	lift_args_id(op->lift.id);
-	op->request = r;
-	op->wait.done = on_lifted;
-	if (!fleet_lift(r->control->fleet, &op->lift, &op->wait)) {
-		request_refuse(r,
-			       "%d lifts are in force, which is the most; end one with `limits restore ID`",
-			       LIFTS_FREEING);
-		free(op);
-	}
+	if (take_lift(op))
+		lift_op_begin(op, on_lifted);
+	else
+		lift_op_free(op);
 }
 
 /* --- restore --- */
-
-struct restore_look {
-	struct fleet_look look;
-	struct limits_op *op;
-};
 
 static void restored_json(struct request *r, bool revoked, const struct fleet_wait *w,
 			  const struct fleet_outcome *o)
 {
 	struct json *j = request_json();
 	json_obj_open(j);
-	json_key(j, revoked ? "revoked" : "restored");
-	json_arr_open(j);
-	for (unsigned i = 0; i < w->ids; i++)
-		json_str(j, str_of(w->id[i]));
-	json_arr_close(j);
-	json_key(j, "shared");
-	json_bool(j, o->shared);
-	json_key(j, "weirs");
-	json_u64(j, o->done);
-	json_key(j, "live");
-	json_u64(j, o->live);
+	lift_op_ids_json(w, revoked ? "revoked" : "restored", j);
+	lift_op_where_json(o, j);
 	json_obj_close(j);
 	request_ok_json(r);
 }
 
 static void on_restored(struct fleet_wait *w, const struct fleet_outcome *o)
 {
-	struct limits_op *op = list_entry(w, struct limits_op, wait);
+	struct lift_op *op = list_entry(w, struct lift_op, wait);
 	struct request *r = op->request;
 	if (r->line.json) {
 		restored_json(r, op->revoked, w, o);
@@ -183,15 +134,14 @@ static void on_restored(struct fleet_wait *w, const struct fleet_outcome *o)
 			text_add(&r->out, "no lift %s is in force; as a token it is revoked (", w->id[0]);
 		else
 			text_add(&r->out, "restored %u lift%s (", w->ids, w->ids == 1 ? "" : "s");
-		for (unsigned i = 0; i < w->ids; i++)
-			text_add(&r->out, "%s%s", i ? " " : "", w->id[i]);
+		lift_op_ids_text(w, &r->out);
 		if (o->shared)
 			text_add(&r->out, ") on %u of %u weirs\n", o->done, o->live);
 		else
-			text_add(&r->out, ") on this weir only: %s\n", alone_because(r->control));
+			text_add(&r->out, ") on this weir only: %s\n", lift_op_alone_because(r->control));
 		request_ok(r);
 	}
-	free(op);
+	lift_op_free(op);
 }
 
 static void answer_nothing_lifted(struct request *r)
@@ -220,7 +170,7 @@ static void refuse_id(struct request *r, const char *id, const struct lift *list
  * taken for a token's. It is remembered for as long as any token may live, under any config: one that is too
  * long for this one is good in its last hours.
  */
-static void revoke(struct limits_op *op, const char *id)
+static void revoke(struct lift_op *op, const char *id)
 {
 	struct request *r = op->request;
 	usec_t until = r->control->loop.now + LIFT_LONGEST + USEC_PER_SEC;
@@ -232,7 +182,7 @@ static void revoke(struct limits_op *op, const char *id)
 	fleet_revoke(r->control->fleet, until, &op->wait);
 }
 
-static void restore(struct limits_op *op)
+static void restore(struct lift_op *op)
 {
 	static struct lift list[LIFTS_MAX];
 	struct request *r = op->request;
@@ -256,7 +206,7 @@ static void restore(struct limits_op *op)
 		revoke(op, id);
 		return;
 	}
-	free(op);
+	lift_op_free(op);
 	if (block)
 		request_refuse(r, "%s is a block: end it with `clients unblock %s`", id, id);
 	else if (id)
@@ -267,25 +217,12 @@ static void restore(struct limits_op *op)
 
 static void on_looked(struct fleet_look *l)
 {
-	struct restore_look *q = list_entry(l, struct restore_look, look);
-	struct limits_op *op = q->op;
-	free(q);
-	restore(op);
+	restore(list_entry(l, struct lift_op, look));
 }
 
-/* A lift begun elsewhere a moment ago is to be ended too, so the store is asked first. */
 void cmd_limits_restore(struct request *r)
 {
-	struct restore_look *q = calloc(1, sizeof(*q));
-	struct limits_op *op = calloc(1, sizeof(*op));
-	if (!q || !op) {
-		free(q);
-		free(op);
-		request_refuse(r, "out of memory");
-		return;
-	}
-	op->request = r;
-	q->op = op;
-	q->look.done = on_looked;
-	fleet_look(r->control->fleet, &q->look);
+	struct lift_op *op = lift_op_new(r);
+	if (op)
+		lift_op_look(op, on_looked);
 }
