@@ -39,11 +39,15 @@ struct listeners {
 	struct log_limit full, out_of_fds;
 };
 
-/* What is known of a connection that is handed on. */
+/*
+ * What is known of a connection that is handed on. Its listener is told by address: a worker of the same
+ * number may take it that has another conf, as their sockets are kept across reloads.
+ */
 struct parcel {
 	bool known;
-	unsigned place; /* of its listener: workers of one generation have the same conf */
 	struct addr peer;
+	socklen_t sa_len;
+	struct sockaddr_storage sa; /* conf.listen[].sa */
 };
 
 /* --- room --- */
@@ -131,9 +135,13 @@ static int better_place(const struct listeners *l, bool full)
 	return -1;
 }
 
-static bool hand_on(int to, int fd, const struct addr *peer, unsigned listen)
+static bool hand_on(int to, int fd, const struct addr *peer, const struct conf_listen *listen)
 {
-	struct parcel parcel = {.known = peer != NULL, .place = listen};
+	struct parcel parcel;
+	memset(&parcel, 0, sizeof(parcel));
+	parcel.known = peer != NULL;
+	parcel.sa_len = listen->sa_len;
+	memcpy(&parcel.sa, &listen->sa, listen->sa_len);
 	if (peer)
 		parcel.peer = *peer;
 	union {
@@ -162,31 +170,45 @@ static int take_fd(struct msghdr *msg)
 	return fd;
 }
 
+/* -1: it was accepted under a conf that listens elsewhere than ours. */
+static int place_of(const struct conf *c, const struct parcel *p)
+{
+	for (unsigned i = 0; i < c->listens; i++)
+		if (c->listen[i].sa_len == p->sa_len && memcmp(&c->listen[i].sa, &p->sa, p->sa_len) == 0)
+			return (int)i;
+	return -1;
+}
+
+/* False: none was there. */
+static bool take_parcel(struct listeners *l)
+{
+	struct parcel parcel;
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} c;
+	struct iovec v = {&parcel, sizeof(parcel)};
+	struct msghdr msg = {
+		.msg_iov = &v, .msg_iovlen = 1, .msg_control = c.bytes, .msg_controllen = sizeof(c.bytes)};
+	ssize_t n = recvmsg(l->receive, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0)
+		return false;
+	int fd = take_fd(&msg);
+	int at = n == (ssize_t)sizeof(parcel) ? place_of(l->worker->conf, &parcel) : -1;
+	if (fd >= 0 && at >= 0)
+		take(l, fd, parcel.known ? &parcel.peer : NULL, (unsigned)at);
+	else if (fd >= 0)
+		close(fd);
+	return true;
+}
+
 static void on_parcel(evutil_socket_t from, short what, void *arg)
 {
 	struct listeners *l = arg;
-	(void)what;
+	(void)from, (void)what;
 	loop_wake(&l->worker->loop);
-	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-		struct parcel parcel;
-		union {
-			char bytes[CMSG_SPACE(sizeof(int))];
-			struct cmsghdr align;
-		} c;
-		struct iovec v = {&parcel, sizeof(parcel)};
-		struct msghdr msg = {.msg_iov = &v,
-				     .msg_iovlen = 1,
-				     .msg_control = c.bytes,
-				     .msg_controllen = sizeof(c.bytes)};
-		ssize_t n = recvmsg(from, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		if (n < 0)
-			return;
-		int fd = take_fd(&msg);
-		if (fd >= 0 && n == (ssize_t)sizeof(parcel) && parcel.place < l->worker->conf->listens)
-			take(l, fd, parcel.known ? &parcel.peer : NULL, parcel.place);
-		else if (fd >= 0)
-			close(fd);
-	}
+	for (int i = 0; i < ACCEPTS_A_TURN && take_parcel(l); i++)
+		;
 }
 
 /* --- accepting --- */
@@ -197,7 +219,7 @@ static void place(struct listener *from, int fd, const struct sockaddr_storage *
 	struct addr peer;
 	bool known = addr_of_sockaddr((const struct sockaddr *)sa, &peer, NULL);
 	int to = better_place(l, is_full(l->worker));
-	if (to >= 0 && hand_on(to, fd, known ? &peer : NULL, from->place)) {
+	if (to >= 0 && hand_on(to, fd, known ? &peer : NULL, &l->worker->conf->listen[from->place])) {
 		metric_add(l->worker->count.handed_over, 1);
 		close(fd);
 		return;
@@ -353,7 +375,8 @@ void listeners_close(struct listeners *l, bool last)
 	for (unsigned i = 0; i < l->count; i++)
 		close_one(&l->listener[i], last);
 	if (l->receive >= 0) {
-		on_parcel(l->receive, EV_READ, l);
+		while (take_parcel(l))
+			;
 		event_del(&l->receive_event);
 		close(l->receive);
 	}

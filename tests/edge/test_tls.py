@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import re
 import select
+import signal
 import socket
 import ssl
 import struct
@@ -480,6 +481,25 @@ def test_proxy_protocol_before_tls(serve, origin, leaf):
 
 
 # Reload
+
+
+def test_handed_on_to_a_worker_of_another_config(start, origin, leaf):
+    """One worker stands still, so that the other hands it connections, which its successor takes after a reload."""
+    port, plain = free_port(), free_port()
+    config = tls_config(origin, leaf.yaml, port, plain, workers=2)
+    w = start(config, port=plain, expect_crash=True)
+    still = w.workers()[0]
+    os.kill(still, signal.SIGSTOP)
+    try:
+        conns = [socket.create_connection(("127.0.0.1", plain), 30) for _ in range(300)]
+        wait_for(lambda: w.metric("weir_connections_handed_over_total") >= 1, 5)
+        w.reload(dict(config, listen=config["listen"][::-1]))
+    finally:
+        os.kill(still, signal.SIGCONT)
+    for c in conns:
+        head, _ = ask(c)
+        assert head.startswith(b"HTTP/1.1 200"), head
+        c.close()
 
 
 def test_reload_of_certificates_under_load(serve, authority, leaf, origin):
