@@ -188,21 +188,22 @@ static const char *source_word(enum verdict_source s)
 	return words[s];
 }
 
-/* The policy that refused, or would have; else the first that applied. */
-static const struct policy *policy_of(const struct exchange *x)
+/* The policy that refused, or would have; else the first that applied. A ticket has no verdict while it
+ * waits, and none if its client left before. */
+static const struct policy *policy_of(const struct exchange *x, bool decided)
 {
 	const struct ticket *t = &x->ticket;
 	if (!t->asks)
 		return NULL;
-	unsigned over = x->ticket_sent ? t->verdict.refused_by | t->verdict.shadow_over : 0;
+	unsigned over = decided ? t->verdict.refused_by | t->verdict.shadow_over : 0;
 	return t->ask[over ? (unsigned)__builtin_ctz(over) : 0].policy;
 }
 
 static char *put_limit_fields(char *p, const struct exchange *x)
 {
-	const struct policy *policy = policy_of(x);
 	enum verdict_word v = x->verdict >= VERDICT_FORBIDDEN ? VERDICT_NONE : x->verdict;
 	bool decided = v == VERDICT_OK || v == VERDICT_LIMITED || v == VERDICT_SHADOW;
+	const struct policy *policy = policy_of(x, decided);
 	p = LIT(p, ",\"policy\":");
 	p = put_text_or_null(p, policy ? str_of(policy->name) : STR_NONE, FIELD_MAX_LOGGED);
 	p = LIT(p, ",\"limit\":\"");
