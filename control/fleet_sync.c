@@ -15,7 +15,8 @@
 /*
  * Tombstones go in first, so that no lift is put back beside its own. A key without a time to live is none of
  * ours and is not believed. Publishing may be denied by an ACL; then the others see it within their next
- * second.
+ * second. Of each set 4096 are told at most, and as many more ends of tokens: more than a weir remembers,
+ * and an answer that can be read.
  */
 static const char script[] =
 	"if redis.replicate_commands then redis.replicate_commands() end\n"
@@ -61,7 +62,9 @@ static const char script[] =
 	".. id)\n"
 	"    if ttl > 0 and value then\n"
 	"      longest = math.max(longest, ttl)\n"
-	"      found[#found + 1], found[#found + 2], found[#found + 3] = id, ttl, value\n"
+	"      if #found < 3 * (value == '" TOKEN "' and 8192 or 4096) then\n"
+	"        found[#found + 1], found[#found + 2], found[#found + 3] = id, ttl, value\n"
+	"      end\n"
 	"    else\n"
 	"      redis.call('SREM', base .. set, id)\n"
 	"    end\n"

@@ -200,7 +200,7 @@ def test_a_revocation_stands_among_many_tombstones(start, origin, redis):
     wait_for(lambda: weir.ctl("status", json=True)["store"]["state"] == "ready", 5)
     first = token(weir)
     weir.ctl("limits", "restore", first["id"])
-    redis.cli("EVAL", "for i = 1, 400 do local id = string.format('%08x', i) redis.call('SADD', KEYS[1] .. 'gone', id) "
+    redis.cli("EVAL", "for i = 1, 25000 do local id = string.format('%08x', i) redis.call('SADD', KEYS[1] .. 'gone', id) "
               "redis.call('SET', KEYS[1] .. 'gone:' .. id, '1', 'PX', 600000000 + i) end", 1, "weir:{fleet}:")
     second = token(weir)
     syncs = redis.calls("sadd")    # of tombstones: two at least in each question
@@ -211,3 +211,4 @@ def test_a_revocation_stands_among_many_tombstones(start, origin, redis):
     assert redis.calls("publish", "zadd") - before < 20 * (time.monotonic() - began), "a question a second, not a storm"
     for made in (first, second):
         assert ask(weir, made["token"], 1)[1] == {"revoked"}
+    assert not weir.ctl("status", json=True)["store"]["trouble"]
