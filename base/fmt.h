@@ -11,6 +11,9 @@
 #include <endian.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/str.h"
 
@@ -110,21 +113,27 @@ static inline char *fmt_hex(char *out, uint64_t v, unsigned width)
 }
 
 /*
- * fmt_hex of width 8, all digits at once: their four bits are spread to a byte each, the first digit lowest,
- * and those above 9 moved on to the letters. A request id costs 150 instructions with it, 355 digit by digit
- * (callgrind).
+ * The 32 digits of a number of 128 bits. On x86-64 all at once: its half bytes are spread to a byte each, and
+ * those above 9 moved on to the letters. A request id costs 114 instructions with it, 180 with eight digits
+ * at a time (callgrind).
  */
-static inline char *fmt_hex8(char *out, uint32_t v)
+static inline char *fmt_hex32(char *out, uint64_t high, uint64_t low)
 {
-	const uint64_t each = FMT_EACH_BYTE;
-	uint64_t x = __builtin_bswap32(v);
-	x = (x | x << 16) & 0x0000ffff0000ffff;
-	x = (x | x << 8) & 0x00ff00ff00ff00ff;
-	x = (x >> 4 | x << 8) & 0x0f * each;
-	uint64_t letter = (x + 6 * each) >> 4 & each;
-	x = htole64(x + '0' * each + letter * ('a' - '0' - 10));
-	memcpy(out, &x, 8);
-	return out + 8;
+#ifdef __SSE2__
+	const __m128i four_bits = _mm_set1_epi8(0x0f), nine = _mm_set1_epi8(9), zero = _mm_set1_epi8('0');
+	const __m128i to_letter = _mm_set1_epi8('a' - '0' - 10);
+	__m128i v = _mm_set_epi64x((int64_t)__builtin_bswap64(low), (int64_t)__builtin_bswap64(high));
+	__m128i upper = _mm_and_si128(_mm_srli_epi16(v, 4), four_bits), lower = _mm_and_si128(v, four_bits);
+	__m128i digits[2] = {_mm_unpacklo_epi8(upper, lower), _mm_unpackhi_epi8(upper, lower)};
+	for (unsigned i = 0; i < 2; i++) {
+		__m128i letters = _mm_and_si128(_mm_cmpgt_epi8(digits[i], nine), to_letter);
+		digits[i] = _mm_add_epi8(_mm_add_epi8(digits[i], zero), letters);
+		_mm_storeu_si128((__m128i *)(void *)(out + 16 * i), digits[i]);
+	}
+	return out + 32;
+#else
+	return fmt_hex(fmt_hex(out, high, 16), low, 16);
+#endif
 }
 
 static inline char *fmt_str(char *out, struct str s)

@@ -27,16 +27,14 @@ void exchange_put_id(struct worker *w, char *out)
 	uint64_t a = worker_random(w), b = worker_random(w);
 	a = (a & ~UINT64_C(0xf000)) | 0x4000;		    /* version 4 */
 	b = (b & ~(UINT64_C(3) << 62)) | UINT64_C(1) << 63; /* variant */
-	char digits[16];
-	fmt_hex8(out, (uint32_t)(a >> 32));
-	fmt_hex8(digits, (uint32_t)a);
-	fmt_hex8(digits + 8, (uint32_t)(b >> 32));
-	fmt_hex8(out + 28, (uint32_t)b);
+	char digits[32];
+	fmt_hex32(digits, a, b);
+	memcpy(out, digits, 8);
+	memcpy(out + 9, digits + 8, 4);
+	memcpy(out + 14, digits + 12, 4);
+	memcpy(out + 19, digits + 16, 4);
+	memcpy(out + 24, digits + 20, 12);
 	out[8] = out[13] = out[18] = out[23] = '-';
-	memcpy(out + 9, digits, 4);
-	memcpy(out + 14, digits + 4, 4);
-	memcpy(out + 19, digits + 8, 4);
-	memcpy(out + 24, digits + 12, 4);
 }
 
 static size_t bytes_of(const struct worker *w)

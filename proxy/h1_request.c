@@ -100,22 +100,6 @@ static bool valid_ipv6(const char *p, size_t n)
 	return inet_pton(AF_INET6, text, &address) == 1;
 }
 
-/*
- * The end of a host of letters, digits, `-`, `_` and single dots: what DNS names, IPv4 and service names
- * have. No label is empty; one dot may stand at the end. The byte behind an authority is in no label, and so
- * ends the search.
- */
-static size_t host_name_end(const char *buf, size_t at)
-{
-	for (;; at++) {
-		size_t label = at;
-		while (h1_is(buf[at], H1_LABEL))
-			at++;
-		if (at == label || buf[at] != '.')
-			return at;
-	}
-}
-
 /* *DIGIT (RFC 3986, 3.2.3), up to 65535; -1 when there are none. */
 static bool parse_port(struct h1_head *h, const char *p, size_t n)
 {
@@ -133,8 +117,9 @@ static bool parse_port(struct h1_head *h, const char *p, size_t n)
 	return port <= 65535;
 }
 
-/* uri-host [ ":" port ] (RFC 9110, 4.2 and 7.2). NULL, or what is wrong. */
-static const char *parse_authority(struct h1_head *h, const char *buf, size_t at, size_t end)
+/* uri-host [ ":" port ] (RFC 9110, 4.2 and 7.2), behind which stands a byte that no host has. NULL, or what
+ * is wrong. */
+static const char *parse_authority(struct h1_head *h, const char *buf, size_t at, size_t end, size_t len)
 {
 	size_t host_end;
 
@@ -144,7 +129,7 @@ static const char *parse_authority(struct h1_head *h, const char *buf, size_t at
 			return "a host in brackets that is no IPv6 address";
 		host_end = (size_t)(close - buf) + 1;
 	} else {
-		host_end = host_name_end(buf, at);
+		host_end = h1_scan_host(buf, at, len);
 	}
 	if (host_end == at || host_end - at > HOST_MAX)
 		return "a host that is empty, too long or not a name or address";
@@ -190,7 +175,7 @@ static const char *parse_absolute(struct h1_head *h, const char *buf, size_t at,
 		to++;
 	h->authority = span(from, to);
 	h->form = H1_TARGET_ABSOLUTE;
-	const char *why = parse_authority(h, buf, from, to);
+	const char *why = parse_authority(h, buf, from, to, len);
 	if (!why)
 		why = parse_path(h, buf, to, end, len);
 	if (why || h->path.n)
@@ -202,11 +187,11 @@ static const char *parse_absolute(struct h1_head *h, const char *buf, size_t at,
 	return NULL;
 }
 
-static const char *parse_connect(struct h1_head *h, const char *buf, size_t at, size_t end)
+static const char *parse_connect(struct h1_head *h, const char *buf, size_t at, size_t end, size_t len)
 {
 	h->form = H1_TARGET_AUTHORITY;
 	h->authority = span(at, end);
-	const char *why = parse_authority(h, buf, at, end);
+	const char *why = parse_authority(h, buf, at, end, len);
 	return why || h->host_port >= 0 ? why : "a CONNECT without a port"; /* RFC 9112, 3.2.3 */
 }
 
@@ -216,7 +201,7 @@ static enum h1_result parse_target(struct h1_head *h, const char *buf, size_t at
 
 	h->target = span(at, end);
 	if (h->method == METHOD_CONNECT) {
-		why = parse_connect(h, buf, at, end);
+		why = parse_connect(h, buf, at, end, len);
 	} else if (buf[at] == '/') {
 		h->form = H1_TARGET_ORIGIN;
 		why = parse_path(h, buf, at, end, len);
@@ -339,7 +324,7 @@ static enum h1_result request_host(struct h1_head *h, const char *buf)
 
 	if (!f)
 		return h->version_minor ? h1_fail(h, 400, "no Host") : H1_DONE;
-	const char *why = parse_authority(h, buf, f->value_at, f->value_at + f->value_len);
+	const char *why = parse_authority(h, buf, f->value_at, f->value_at + f->value_len, h->length);
 	if (why)
 		return h1_fail(h, 400, why);
 	if (of_target.n) {

@@ -101,20 +101,22 @@ static void hex_writes_the_width(void **state)
 	assert_string_equal(got, "34");
 }
 
-static void eight_hex_digits_at_once_are_the_same(void **state)
+static void thirty_two_hex_digits_at_once_are_the_same(void **state)
 {
 	(void)state;
-	uint64_t x = 88172645463325252u;
+	uint64_t x = 88172645463325252u, before = 0;
 	for (uint32_t i = 0; i < 100000; i++) {
-		char got[9] = "~~~~~~~~~", want[9];
+		char got[33], want[33];
+		got[32] = GUARD;
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
-		uint32_t v = i < 256 ? i * 0x01010101u : (uint32_t)x;
-		snprintf(want, sizeof(want), "%08" PRIx32, v);
-		assert_ptr_equal(fmt_hex8(got, v), got + 8);
-		assert_memory_equal(got, want, 8);
-		assert_int_equal(got[8], GUARD);
+		uint64_t v = i < 256 ? i * UINT64_C(0x0101010101010101) : x;
+		snprintf(want, sizeof(want), "%016" PRIx64 "%016" PRIx64, v, before);
+		assert_ptr_equal(fmt_hex32(got, v, before), got + 32);
+		assert_memory_equal(got, want, 32);
+		assert_int_equal(got[32], GUARD);
+		before = v;
 	}
 }
 
@@ -150,7 +152,7 @@ int main(void)
 		cmocka_unit_test(signed_decimals_reach_both_ends),
 		cmocka_unit_test(padding_writes_the_width),
 		cmocka_unit_test(hex_writes_the_width),
-		cmocka_unit_test(eight_hex_digits_at_once_are_the_same),
+		cmocka_unit_test(thirty_two_hex_digits_at_once_are_the_same),
 		cmocka_unit_test(dotted_quads_are_as_printf_writes_them),
 		cmocka_unit_test(strings_are_copied_and_none_is_nothing),
 	};

@@ -49,6 +49,72 @@ static void scans_find_the_first(void **state)
 		assert_int_equal(h1_scan_value(buf, at, sizeof(buf)), (at + 4) / 5 * 5);
 }
 
+static void same_host_end(const char *buf, size_t len)
+{
+	for (size_t at = 0; at <= len; at++)
+		assert_int_equal(h1_scan_host(buf, at, len), h1_scan_host_plain(buf, at, len, true));
+}
+
+/* One byte of each value, and two dots, at each place of buffers of 1 to 50 bytes, scanned from each place.
+ */
+static void hosts_end_where_byte_by_byte(void **state)
+{
+	(void)state;
+	for (size_t len = 1; len <= 50; len++) {
+		char *buf = malloc(len);
+		assert_non_null(buf);
+		memset(buf, 'a', len);
+		for (size_t place = 0; place < len; place++) {
+			for (unsigned c = 0; c < 256; c++) {
+				buf[place] = (char)c;
+				same_host_end(buf, len);
+			}
+			buf[place] = '.';
+			for (size_t second = 0; second < place; second++) {
+				buf[second] = '.';
+				same_host_end(buf, len);
+				buf[second] = 'a';
+			}
+			buf[place] = 'a';
+		}
+		free(buf);
+	}
+}
+
+static void hosts_have_no_empty_label(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t n;
+	} rows[] = {
+		{"a:80", 1},
+		{"a.b:80", 3},
+		{"a.:80", 2},
+		{"a..b", 2},
+		{".a", 0},
+		{"..", 0},
+		{"", 0},
+		{"a_b-C.9/", 7},
+		{"[::1]", 0},
+		{"a.example.com.\r\n", 14},
+		{"a.example.com..\r\n", 14},
+		{"aaaaaaaaaaaaaaa.:", 16},
+		{"aaaaaaaaaaaaaaa..b", 16},
+		{"aaaaaaaaaaaaaaaa.b:", 18},
+		{"aaaaaaaaaaaaaaaa..", 17},
+		{"a\xc3\xa9", 1},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char text[64] = "";
+		size_t n = strlen(rows[i].text);
+		memcpy(text, rows[i].text, n);
+		assert_int_equal(h1_scan_host_plain(text, 0, n, true), rows[i].n);
+		assert_int_equal(h1_scan_host(text, 0, n), rows[i].n);
+		assert_int_equal(h1_scan_host(text, 0, sizeof(text)), rows[i].n);
+	}
+}
+
 static void classes_are_those_of_the_rfc(void **state)
 {
 	(void)state;
@@ -112,6 +178,8 @@ int main(void)
 		cmocka_unit_test(scans_agree_with_classes),
 		cmocka_unit_test(scans_find_the_first),
 		cmocka_unit_test(fields_are_trimmed_and_known_as_written),
+		cmocka_unit_test(hosts_end_where_byte_by_byte),
+		cmocka_unit_test(hosts_have_no_empty_label),
 		cmocka_unit_test(classes_are_those_of_the_rfc),
 	};
 	return cmocka_run_group_tests_name("h1_line", tests, NULL, NULL);
