@@ -12,55 +12,27 @@
 #define WEIR_ACL_CLIENT_MEMO_H
 
 #include "acl/client_ip.h"
+#include "base/text_key.h"
 
-#define CLIENT_MEMO_SHORTEST 8
-#define CLIENT_MEMO_LONGEST 24
-#define CLIENT_MEMO_ROWS 1024
-
-/* A text of 8 to 24 bytes: its first eight, its last, those from the ninth on if there are more than 16; and
- * n. */
-struct client_memo_key {
-	uint64_t first, last, middle, n;
-};
+#define CLIENT_MEMO_BITS 10
+#define CLIENT_MEMO_ROWS (1u << CLIENT_MEMO_BITS)
 
 struct client_memo {
 	struct client_memo_row {
-		struct client_memo_key key; /* n == 0: nothing is kept here */
+		struct text_key key; /* of no text: nothing is kept here */
 		struct addr addr;
 		const struct netmask *nets;
 	} row[CLIENT_MEMO_ROWS]; /* all zeros at first */
 };
 
-static inline struct client_memo_key client_memo_key(struct str text)
-{
-	struct client_memo_key k = {.middle = 0, .n = text.n};
-	memcpy(&k.first, text.p, 8);
-	memcpy(&k.last, text.p + text.n - 8, 8);
-	if (text.n > 16)
-		memcpy(&k.middle, text.p + 8, 8);
-	return k;
-}
-
-static inline bool client_memo_fits(struct str text)
-{
-	return text.n >= CLIENT_MEMO_SHORTEST && text.n <= CLIENT_MEMO_LONGEST;
-}
-
-static inline struct client_memo_row *client_memo_row(struct client_memo *m, const struct client_memo_key *k)
-{
-	uint64_t last = k->last << 23 | k->last >> 41; /* its top byte is where most texts differ */
-	uint64_t h = (k->first ^ last ^ k->middle << 13) * UINT64_C(0x9e3779b97f4a7c15);
-	return &m->row[(h ^ h >> 29) * UINT64_C(0xbf58476d1ce4e5b9) >> 54];
-}
-
 /* True: *out is whom the text names. */
 static inline bool client_memo_find(struct client_memo *m, struct str text, struct client_ip *out)
 {
-	if (!client_memo_fits(text))
+	if (!text_key_fits(text))
 		return false;
-	struct client_memo_key k = client_memo_key(text);
-	const struct client_memo_row *r = client_memo_row(m, &k);
-	if (r->key.first != k.first || r->key.last != k.last || r->key.middle != k.middle || r->key.n != k.n)
+	struct text_key k = text_key(text);
+	const struct client_memo_row *r = &m->row[text_key_hash(&k, CLIENT_MEMO_BITS)];
+	if (!text_key_eq(&r->key, &k))
 		return false;
 	out->kind = CLIENT_FORWARDED;
 	out->hops_n = 0;

@@ -317,11 +317,25 @@ static bool lacks_tls(const struct exchange *x)
 	return x->req.scheme.n == sizeof("https") - 1 && !c->secure && !c->peer_trusted;
 }
 
+static const struct conf_site *find_site(struct exchange *x)
+{
+	struct str came = h1_text(x->base, x->req.host);
+	struct site_memo *m = &x->worker->site_memo;
+	const struct conf_site *site = site_memo_find(m, came, x->host_text, &x->host.n);
+	x->host.p = x->host_text;
+	if (site)
+		return site;
+	take_host(x);
+	site = x->host.n ? conf_site_of(x->worker->conf, x->host) : NULL;
+	site_memo_keep(m, came, x->host, site);
+	return site;
+}
+
 static enum step stage_route(struct exchange *x)
 {
-	take_host(x);
-	x->site = x->host.n && !lacks_tls(x) ? conf_site_of(x->worker->conf, x->host) : NULL;
-	if (!x->site) {
+	x->site = find_site(x);
+	if (!x->site || lacks_tls(x)) {
+		x->site = NULL;
 		x->verdict = VERDICT_UNROUTED;
 		reply(x, x->host.n || !x->req.host.n ? 421 : 400, "no site is served under this host");
 		return STEP_DONE;

@@ -28,6 +28,7 @@
 #include "proxy/cors.h"
 #include "proxy/h1_head.h"
 #include "proxy/site.h"
+#include "proxy/site_memo.h"
 #include "proxy/upstream.h"
 #include "ratelimit/lift.h"
 #include "ratelimit/limiter.h"
@@ -104,6 +105,7 @@ struct worker {
 	struct cors_origin *origin;
 
 	struct client_memo *client_memo;
+	struct site_memo site_memo;
 	struct limit_text *limit_text; /* by policy.id */
 	struct refusal_text refusal_text;
 	struct own_answer own_answer;

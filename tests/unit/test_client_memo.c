@@ -45,7 +45,7 @@ static void a_text_finds_what_was_kept_for_it(void **state)
 				found++;
 			}
 			client_memo_keep(m, s, &want);
-			assert_int_equal(client_memo_find(m, s, &got), s.n >= CLIENT_MEMO_SHORTEST);
+			assert_int_equal(client_memo_find(m, s, &got), s.n >= TEXT_KEY_SHORTEST);
 			free((void *)(uintptr_t)s.p);
 		}
 	assert_true(found < 1000);
@@ -78,8 +78,8 @@ static void other_texts_find_nothing(void **state)
 	struct client_ip c = named(1), got;
 	(void)state;
 	assert_non_null(m);
-	for (size_t n = CLIENT_MEMO_SHORTEST; n <= CLIENT_MEMO_LONGEST; n++) {
-		char text[CLIENT_MEMO_LONGEST + 1];
+	for (size_t n = TEXT_KEY_SHORTEST; n <= TEXT_KEY_LONGEST; n++) {
+		char text[TEXT_KEY_LONGEST + 1];
 		memset(text, '1', sizeof(text));
 		client_memo_keep(m, (struct str){text, n}, &c);
 		assert_true(client_memo_find(m, (struct str){text, n}, &got));
