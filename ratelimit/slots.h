@@ -317,14 +317,6 @@ static inline void slots_put(const struct table *t, struct entry *e, const struc
 	window_note(&t->store, &e->log, rule, slots_chunk_owner(t, e), now, n);
 }
 
-/* In the window of the memory store. */
-static inline void slots_note(const struct table *t, struct entry *e, const struct window_rule *rule,
-			      uint32_t n, usec_t now)
-{
-	slots_put(t, e, rule, n, now);
-	e->free_at = 0;
-}
-
 /* The journal's resolution: what is older than its tick's end counts, so that nothing expires early. */
 static inline struct window_rule slots_journal_rule(usec_t window_us)
 {
@@ -340,6 +332,17 @@ static inline struct window_rule slots_journal_rule(usec_t window_us)
 uint32_t slots_uncarried(struct entry *e);
 /* n more are. */
 void slots_made(const struct table *t, struct entry *e, uint32_t n);
+
+/* By the memory store: in its window; of a journal it is one more that no store has heard of. */
+static inline void slots_note(const struct table *t, struct entry *e, const struct window_rule *rule,
+			      uint32_t n, usec_t now)
+{
+	slots_put(t, e, rule, n, now);
+	if (__builtin_expect(e->heard != 0, 0))
+		slots_made(t, e, n);
+	else
+		e->free_at = 0;
+}
 
 /* The entry was a window, or has not heard of the last loss: makes it a journal that has. */
 void slots_hear(const struct table *t, struct entry *e, usec_t now);
@@ -367,9 +370,15 @@ static inline void slots_journal_note(const struct table *t, struct entry *e, ui
 	slots_put(t, e, &rule, n, now);
 }
 
-/* The other way, after a change of the store by reload: what the journal holds counts. */
-static inline void slots_window(struct entry *e)
+/*
+ * The other way, after a change of the store by reload: what the journal holds counts. It stays one while a
+ * store speaks of the client, for around the reload workers of both decide, and each admission is to be
+ * carried once.
+ */
+static inline void slots_window(struct entry *e, usec_t now)
 {
+	if (e->log.used && slots_said_holds(e, now))
+		return;
 	e->heard = 0;
 	e->free_at = 0;
 }

@@ -119,8 +119,8 @@ static INLINE void spend(const struct table *t, const struct client_id *client, 
 			slots_claim(t, ask[i].policy, client, slots_pins(t, place, asks, p), now, p);
 		p->e->touched = slots_when(now);
 		if (p->e->heard)
-			slots_window(p->e);
-		if (p->e->limit != ask[i].limit)
+			slots_window(p->e, now);
+		else if (p->e->limit != ask[i].limit)
 			p->e->free_at = 0;
 		p->e->limit = ask[i].limit;
 		if (take)

@@ -407,6 +407,40 @@ static void a_window_becomes_a_journal(void **state)
 	close_region(&r);
 }
 
+/* Around a reload that changes the store both kinds of workers decide of a client: each admission is carried
+ * once. */
+static void a_journal_among_memory_workers(void **state)
+{
+	(void)state;
+	struct region r = open_region();
+	struct policy p = policy_of("reload", 10, MINUTE);
+	struct client_id id = client(1);
+	struct table_ask ask = {&p, 10};
+	struct window_state out[POLICY_MAX_APPLIED];
+	struct journal_carry c;
+	unsigned n, refused, shadow;
+	usec_t now = 1000 * SECOND;
+	table_admit(r.t, &id, &ask, 1, 2, now, &n, out, &refused, &shadow);
+	granted(&r, 1, &p, 1, 1, now + 1);
+	assert_int_equal(collect(&r, 1, &p, now + 1, &c), 2);
+	carried(&r, 1, &p, &c, now + 2);
+	table_admit(r.t, &id, &ask, 1, 3, now + 3, &n, out, &refused, &shadow);
+	granted(&r, 1, &p, 1, 4, now + 4);
+	assert_int_equal(collect(&r, 1, &p, now + 4, &c), 3);
+	carried(&r, 1, &p, &c, now + 5);
+	table_admit(r.t, &id, &ask, 1, 5, now + 6, &n, out, &refused, &shadow);
+	assert_int_equal(n, 3);
+	assert_int_equal(collect(&r, 1, &p, now + 7, &c), 3);
+	/* A minute after the store's last word the memory store has a window again. */
+	now += MINUTE + 5;
+	for (unsigned i = 0; i < 3; i++)
+		table_admit(r.t, &id, &ask, 1, 10, now + SECOND + i, &n, out, &refused, &shadow);
+	assert_int_equal(n, 0);
+	assert_int_equal(out[0].used, 10);
+	assert_int_equal(collect(&r, 1, &p, now + 2 * SECOND, &c), 0);
+	close_region(&r);
+}
+
 /* --- marks --- */
 
 #define MARKERS 3
@@ -734,6 +768,7 @@ int main(void)
 		cmocka_unit_test(a_walk_finds_them),
 		cmocka_unit_test(more_while_it_is_carried),
 		cmocka_unit_test(a_window_becomes_a_journal),
+		cmocka_unit_test(a_journal_among_memory_workers),
 		cmocka_unit_test(each_loss_is_noted_once),
 		cmocka_unit_test(two_stores_around_a_reload),
 		cmocka_unit_test(an_outage_is_no_amnesty),
