@@ -16,11 +16,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define BLOCK_ALIGN 64 /* bytes: where data begins is a multiple of it */
+
 struct block {
 	struct block *next; /* in the pool */
 	uint32_t holders;
 	uint32_t cap;
-	char data[];
+	_Alignas(BLOCK_ALIGN) char data[];
 };
 
 struct buf {

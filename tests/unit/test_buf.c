@@ -34,6 +34,7 @@ static void a_block_holds_what_was_asked_for(void **state)
 		assert_non_null(b);
 		assert_true(b->cap >= wants[i]);
 		assert_int_equal(b->holders, 1);
+		assert_int_equal((uintptr_t)b->data % BLOCK_ALIGN, 0);
 		memset(b->data, 0xa5, b->cap); /* all of it is ours */
 		assert_int_equal(block_bytes_used(), b->cap + sizeof(struct block));
 		block_put(b);
