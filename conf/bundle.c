@@ -129,12 +129,34 @@ static bool find_folder(struct conf_bundle *b)
 	return ok;
 }
 
+/* Reads to the end, whatever length was told: files of /proc tell none. NULL: done. */
+static const char *read_all(int fd, char **buf, size_t *n)
+{
+	size_t room = *n;
+	*n = 0;
+	for (;;) {
+		if (*n == room) {
+			char *more = room <= BUNDLE_FILE_MAX ? realloc(*buf, room * 2) : NULL;
+			if (!more)
+				return room <= BUNDLE_FILE_MAX ? strerror(ENOMEM) : "larger than 16 MB";
+			*buf = more;
+			room *= 2;
+		}
+		ssize_t got = read(fd, *buf + *n, room - *n);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return strerror(errno);
+		if (got == 0)
+			return NULL;
+		*n += (size_t)got;
+	}
+}
+
 /* NULL: read, *out is the caller's to wipe. Else why not. */
 static const char *read_fd(int fd, struct owned *out)
 {
 	struct stat st;
-	char *buf;
-	size_t n = 0;
 
 	if (fstat(fd, &st) != 0)
 		return strerror(errno);
@@ -142,21 +164,12 @@ static const char *read_fd(int fd, struct owned *out)
 		return "not a regular file";
 	if (st.st_size > (off_t)BUNDLE_FILE_MAX)
 		return "larger than 16 MB";
-	buf = malloc((size_t)st.st_size + 1);
-	if (!buf)
-		return strerror(ENOMEM);
-	while (n < (size_t)st.st_size) { /* what it has grown by meanwhile is left out */
-		ssize_t got = read(fd, buf + n, (size_t)st.st_size - n);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0) {
-			const char *why = strerror(errno);
-			free(buf);
-			return why;
-		}
-		if (got == 0)
-			break;
-		n += (size_t)got;
+	size_t n = (size_t)st.st_size + 512;
+	char *buf = malloc(n);
+	const char *why = buf ? read_all(fd, &buf, &n) : strerror(ENOMEM);
+	if (why) {
+		free(buf);
+		return why;
 	}
 	*out = (struct owned){buf, n};
 	return NULL;

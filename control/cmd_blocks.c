@@ -28,14 +28,19 @@ void cmd_clients_blocked(struct request *r)
 	request_ok_json(r);
 }
 
-/* " on 4 of 4 weirs", and why no more. */
+/* " on 4 of 4 weirs"; what follows may say why on no more: say_why. */
 static void say_where(struct request *r, const struct fleet_outcome *o)
 {
-	bool alone = fleet_state(r->control->fleet) == FLEET_ALONE;
-	if (o->shared || alone)
+	if (o->shared || fleet_state(r->control->fleet) == FLEET_ALONE)
 		text_add(&r->out, " on %u of %u weirs", o->done, o->live);
 	else
-		text_add(&r->out, " on this weir only: %s", lift_op_alone_because(r->control));
+		text_add(&r->out, " on this weir only");
+}
+
+static void say_why(struct request *r, const struct fleet_outcome *o)
+{
+	if (!o->shared && fleet_state(r->control->fleet) != FLEET_ALONE)
+		text_add(&r->out, "This weir only: %s.\n", lift_op_alone_because(r->control));
 }
 
 /* --- block --- */
@@ -93,6 +98,7 @@ static void on_blocked(struct fleet_wait *w, const struct fleet_outcome *o)
 		say_where(r, o);
 		text_add(&r->out, " until %s (id %s)\n", units_time(until, units_wall_at(l->until, now)),
 			 l->id);
+		say_why(r, o);
 		request_ok(r);
 	}
 	lift_op_free(op);
@@ -133,6 +139,7 @@ static void on_unblocked(struct fleet_wait *w, const struct fleet_outcome *o)
 		text_add(&r->out, ")");
 		say_where(r, o);
 		text_add(&r->out, "\n");
+		say_why(r, o);
 		request_ok(r);
 	}
 	lift_op_free(op);

@@ -155,25 +155,40 @@ static void answer_nothing_lifted(struct request *r)
 	request_ok(r);
 }
 
-static void refuse_id(struct request *r, const char *id, const struct lift *list, unsigned n)
+/* What the id is near to, of those in force; n == 0: nothing. */
+static struct str nearest(const char *id, const struct lift *list, unsigned n)
 {
 	struct suggestion near;
 	suggest_start(&near, str_of(id));
 	for (unsigned i = 0; i < n; i++)
 		suggest_word(&near, str_of(list[i].id));
-	request_refuse(r, "no lift %s is in force%s%.*s%s", id, near.best.n ? " (did you mean " : "",
-		       (int)near.best.n, near.best.n ? near.best.p : "", near.best.n ? "?)" : "");
+	return near.best;
+}
+
+static void refuse_id(struct request *r, const char *id, struct str near)
+{
+	request_refuse(r, "no lift %s is in force%s%.*s%s", id, near.n ? " (did you mean " : "", (int)near.n,
+		       near.n ? near.p : "", near.n ? "?)" : "");
 }
 
 /*
  * Which tokens there are nobody knows, since each is good by its signature alone: an id that no lift has is
- * taken for a token's. It is remembered for as long as any token may live, under any config: one that is too
- * long for this one is good in its last hours.
+ * taken for a token's, unless it looks like one of theirs that was mistyped. It is remembered for as long as
+ * any token may live, under any config: one that is too long for this one is good in its last hours.
  */
 static void revoke(struct lift_op *op, const char *id)
 {
 	struct request *r = op->request;
 	usec_t until = r->control->loop.now + LIFT_LONGEST + USEC_PER_SEC;
+	if (lifts_full_of_tokens(r->control->lifts, r->control->loop.now) &&
+	    !lifts_is_buried(r->control->lifts, id, r->control->loop.now)) {
+		request_refuse(r,
+			       "%d tokens are revoked, which is the most that can be remembered: change "
+			       "rate_limit.lift_key, which ends all tokens",
+			       LIFTS_ENDED_MAX);
+		lift_op_free(op);
+		return;
+	}
 	memcpy(op->wait.id[op->wait.ids++], id, LIFT_ID);
 	op->revoked = true;
 	op->lift.until = until;
@@ -202,7 +217,8 @@ static void restore(struct lift_op *op)
 		fleet_restore(r->control->fleet, &op->wait);
 		return;
 	}
-	if (id && !block && request_conf(r)->rate_limit.lift_keys && lift_id_valid(str_of(id))) {
+	struct str near = id ? nearest(id, list, n) : STR_NONE;
+	if (id && !block && !near.n && request_conf(r)->rate_limit.lift_keys && lift_id_valid(str_of(id))) {
 		revoke(op, id);
 		return;
 	}
@@ -210,7 +226,7 @@ static void restore(struct lift_op *op)
 	if (block)
 		request_refuse(r, "%s is a block: end it with `clients unblock %s`", id, id);
 	else if (id)
-		refuse_id(r, id, list, n);
+		refuse_id(r, id, near);
 	else
 		answer_nothing_lifted(r);
 }

@@ -20,6 +20,7 @@
 #include <openssl/sha.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -786,6 +787,7 @@ int main(int argc, char **argv)
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
+	bool wrong = false;
 	while ((opt = getopt(argc, argv, "a:n:p:")) != -1) {
 		if (opt == 'a')
 			address = optarg;
@@ -794,9 +796,9 @@ int main(int argc, char **argv)
 		else if (opt == 'p')
 			listen_at(address, name, optarg);
 		else
-			optind = argc + 1;
+			wrong = true;
 	}
-	if (optind != argc || (port_count == 0 && argc > 1)) {
+	if (wrong || optind != argc || (port_count == 0 && argc > 1)) {
 		fprintf(stderr, "usage: origin [-a ADDRESS] [-n NAME] -p PORT [[-n NAME] -p PORT]...\n");
 		return 2;
 	}

@@ -313,3 +313,11 @@ bool lifts_is_buried(const struct lifts *ls, const char *id, usec_t now)
 	}
 	return false;
 }
+
+bool lifts_full_of_tokens(const struct lifts *ls, usec_t now)
+{
+	for (unsigned i = 0; i < LIFTS_ENDED_MAX; i++)
+		if (!ls->ended[i].token || ls->ended[i].until <= now)
+			return false;
+	return true;
+}

@@ -95,5 +95,7 @@ bool lifts_bury(struct lifts *, const struct lift_ended *, bool own, usec_t now)
 /* out has room for LIFTS_ENDED_MAX. Returns how many are not over. */
 unsigned lifts_buried(const struct lifts *, usec_t now, struct lift_ended *out);
 bool lifts_is_buried(const struct lifts *, const char *id, usec_t now);
+/* All places hold tokens' tombstones: one more would bring another token back to life. */
+bool lifts_full_of_tokens(const struct lifts *, usec_t now);
 
 #endif

@@ -140,6 +140,7 @@ BAD = {
     "variable without an end": (also("user: \"${HOME\" #!"), "HOME|\\$\\{"),
     "health path without a slash": (also("health: {path: healthz} #!"), "healthz"),
     "refusals without a time": (also("log: {refusals: 10} #!"), "10"),
+    "a file that cannot be read": (also("deny: [\"file:/proc/self/mem\"] #!"), "/proc/self/mem.*(Input/output error|cannot)"),
     "lift_key that is short": (limit("lift_key: fifteen-bytes-x #!"), "lift_key.*too short.*16 bytes"),
     "lift_key of spaces and letters beyond ASCII": (limit("lift_key: \"schl\u00fcssel, der lang ist\" #!"), "other bytes"),
     "lift_key list with a short one": (limit("lift_key: [\"0123456789abcdef\", short] #!"), "lift_key.*too short"),

@@ -45,7 +45,7 @@ def test_more_traffic_needs_more_shards():
 
 @pytest.mark.parametrize("args, said", [
     (["--weirs", "0"], "--weirs 0"), (["--weirs", "99999"], "1 to 10000"), (["--clients", "0"], "--clients 0"),
-    (["--limit", "0"], "--limit 0"), (["--window", "x"], "--window"), (["--clients", "200000000"], "at most"),
+    (["--limit", "0"], "--limit 0"), (["--zipf", "nan"], "--zipf nan"), (["--zipf=-1"], "--zipf -1"), (["--window", "x"], "--window"), (["--clients", "200000000"], "at most"),
 ])
 def test_bad_input_is_told(args, said):
     assert said in run(*args, code=2)

@@ -212,3 +212,24 @@ def test_a_revocation_stands_among_many_tombstones(start, origin, redis):
     for made in (first, second):
         assert ask(weir, made["token"], 1)[1] == {"revoked"}
     assert not weir.ctl("status", json=True)["store"]["trouble"]
+
+
+def test_a_mistyped_id_of_a_lift_is_no_tokens(start, origin):
+    weir = start(config(origin))
+    id = re.search(r"id (\w+)", weir.lift("--everyone"))[1]
+    near = id[:-1] + ("0" if id[-1] != "0" else "1")
+    assert "did you mean " + id in weir.ctl("limits", "restore", near, code=1)
+
+
+def test_revocations_are_never_forgotten_for_others(start, origin):
+    """When no more can be remembered the next one is refused, and no token comes back to life."""
+    weir = start(config(origin))
+    made = token(weir)
+    weir.ctl("limits", "restore", made["id"])
+    refused = 0
+    for i in range(256):
+        run = weir.run_ctl("limits", "restore", "%08x" % (0x1bc00000 + i))
+        refused += run.returncode == 1 and "lift_key" in run.stderr
+    assert refused == 1
+    assert ask(weir, made["token"], 1)[1] == {"revoked"}
+    weir.ctl("limits", "restore", made["id"])    # one that is revoked already needs no room
