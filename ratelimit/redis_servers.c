@@ -193,7 +193,7 @@ static void sum_up(struct redis_servers *s)
 	unsigned nodes = 0, ready = 0, taking = 0, connected = 0;
 	char why[64];
 	for (unsigned i = 0; i < s->members; i++) {
-		if (!s->member[i] || !s->member[i]->owns)
+		if (!s->member[i] || !s->member[i]->owns || !s->member[i]->node)
 			continue;
 		enum store_state state = redis_node_state(s->member[i]->node);
 		nodes++;
@@ -437,6 +437,8 @@ static void on_node_changed(struct redis_node *n, void *owner, enum store_state 
 	enum store_state to = redis_node_state(n);
 	bool connected = from == STORE_CONNECTING;
 	m->awaited = 0;
+	if (s->freed) /* the nodes go one after the other, and those that are gone have no state */
+		return;
 	if (!s->owner && !(connected && is_cluster(s, m) && learn(s))) {
 		set_state(s, to, why);
 		return;

@@ -178,7 +178,7 @@ def test_exempt_is_not_limited_and_told_nothing(start, origin):
     for _ in range(10):
         res = weir.get(xff="203.0.113.1")
         assert res.status == 200 and not res.get_all("RateLimit")
-    assert weir.metric("weir_requests_total", verdict="exempt") == 10
+    wait_for(lambda: weir.metric("weir_requests_total", verdict="exempt") == 10, 5)
     weir.wait_log(lambda e: e["limit"] == "exempt", 10)
 
 

@@ -65,19 +65,19 @@ class Load:
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGQUIT])
 def test_term_drains(start, origin, sig):
-    weir = start(config(origin))
+    weir = start(config(origin, drain={"grace": "2s", "timeout": "8s"}))
     with weir.client() as slow, weir.client() as idle:
         assert idle.request().status == 200
         slow.send(build("GET", "/slow/1500"))
         origin.wait_requests(2)
         weir.send_signal(sig)
-        wait_for(lambda: weir.get("/healthz").status == 503, 0.5, "draining shows in /healthz")
+        wait_for(lambda: weir.get("/healthz").status == 503, 1.5, "draining shows in /healthz")
         res = weir.get("/within-grace")
         assert res.status == 200 and res.closes(), "accepted within the grace, and told to go"
         answer = slow.read_response()
         assert answer.status == 200 and answer.closes()
         assert idle.closed_by_peer(5)
-    assert weir.proc.wait(6) == 0
+    assert weir.proc.wait(10) == 0
     assert not group_members(weir.proc.pid)
     with pytest.raises(OSError):
         weir.get()
