@@ -25,8 +25,7 @@ static bool read_naively(struct str s, const char *const *units, const uint64_t 
 	for (unsigned i = 0; digits > 0 && digits < 14 && units[i]; i++) {
 		if (!str_ieq((struct str){s.p + digits, s.n - digits}, str_of(units[i])))
 			continue;
-		*out *= times[i];
-		return true;
+		return !__builtin_mul_overflow(*out, times[i], out);
 	}
 	return false;
 }
