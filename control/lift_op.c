@@ -28,18 +28,17 @@ void lift_op_fill(struct lift_op *op, enum lift_effect effect, usec_t time)
 	snprintf(op->lift.by, sizeof(op->lift.by), "%s", r->by);
 }
 
-bool lift_op_begin(struct lift_op *op, void (*done)(struct fleet_wait *, const struct fleet_outcome *))
+void lift_op_begin(struct lift_op *op, void (*done)(struct fleet_wait *, const struct fleet_outcome *))
 {
 	bool block = op->lift.effect == LIFT_BLOCK;
 	lift_args_id(op->lift.id);
 	op->wait.done = done;
 	if (fleet_lift(op->request->control->fleet, &op->lift, &op->wait))
-		return true;
+		return;
 	request_refuse(op->request, "%d %ss are in force, which is the most; end one with `%s ID`",
 		       block ? LIFTS_BLOCKING : LIFTS_FREEING, fleet_noun(op->lift.effect),
 		       block ? "clients unblock" : "limits restore");
 	lift_op_free(op);
-	return false;
 }
 
 void lift_op_look(struct lift_op *op, void (*looked)(struct fleet_look *))

@@ -25,9 +25,9 @@ void lift_op_free(struct lift_op *);
 /* What of a lift is not in its arguments: who, and until when. */
 void lift_op_fill(struct lift_op *, enum lift_effect, usec_t time);
 
-/* Begins op->lift under a fresh id; `done` is called later. False: too many are in force; it is freed, and
- * the request was answered so. */
-bool lift_op_begin(struct lift_op *, void (*done)(struct fleet_wait *, const struct fleet_outcome *));
+/* Begins op->lift under a fresh id; `done` is called later. Where too many are in force it is freed, and the
+ * request was answered so. */
+void lift_op_begin(struct lift_op *, void (*done)(struct fleet_wait *, const struct fleet_outcome *));
 
 /* Asks the store what is in force, then calls `looked`: what was begun elsewhere a moment ago can be ended
  * too. */
