@@ -15,7 +15,8 @@
 
 #define POLL_US (50 * USEC_PER_MSEC) /* while somebody waits for other weirs */
 #define BUSY_TRIES 100
-#define LOOK_TICKS 10 /* seconds between two looks at what the servers say of themselves */
+#define LOOK_TICKS 10	 /* seconds between two looks at what the servers say of themselves */
+#define REFRESH_TICKS 30 /* seconds between two questions that tell all and read all */
 
 /* --- what this weir knows --- */
 
@@ -247,10 +248,12 @@ static void on_poll(struct timeout *t)
 	fleet_push(f);
 }
 
+/* What has changed here goes out at once, or as soon as the store is back: that question tells all. */
 static void begin_wait(struct fleet *f, struct fleet_wait *w, const char *news)
 {
 	w->fleet = f;
 	w->asked = w->sent = false;
+	f->tell = true;
 	timeout_init(&w->timeout, on_ack_late);
 	list_push(&f->waits, &w->link);
 	if (f->state != FLEET_READY) {
@@ -397,9 +400,12 @@ void fleet_free(struct fleet *f)
 void fleet_tick(struct fleet *f)
 {
 	end_those_over(f);
-	fleet_push(f);
+	if (++f->ticks % REFRESH_TICKS == 0)
+		fleet_refresh(f);
+	else
+		fleet_push(f);
 	fleet_see_trouble(f);
 	fleet_resubscribe(f);
-	if (f->servers && f->ticks++ % LOOK_TICKS == 0)
+	if (f->servers && f->ticks % LOOK_TICKS == 1)
 		redis_servers_look(f->servers);
 }

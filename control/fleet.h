@@ -6,14 +6,21 @@
  * back.
  *
  * Keys in the store, all below PREFIX{fleet}: so that they lie in one slot of a cluster:
- *   weir:ID       a weir's heartbeat, with FLEET_BEAT_MS to live; refreshed each second; the ids of the lifts
- * it knows lift:ID       a lift, with the time that is left as its time to live gone:ID       a tombstone,
- * until the lift's own end; it beats the lift: nobody puts it back forgiven:ID   a client whose windows were
- * cleared, for FLEET_FORGIVEN_MS weirs         a sorted set of the weirs by their last heartbeat on the
- * server's clock; for their number lifts, gone, forgiven   sets of those ids news          the channel: a
- * message means "look now"; each weir looks once a second anyway One script does all of it in one step: puts
- * in what this weir knows, and answers with what there is. So a store that lost its data gets its lifts and
- * tombstones back from any weir. No clock travels, only time left.
+ * - weir:ID: a weir's heartbeat, FLEET_BEAT_MS to live, refreshed each second; with the ids of its lifts
+ * - lift:ID: a lift, with the time that is left as its time to live
+ * - gone:ID: a tombstone, until the lift's own end; it beats the lift: nobody puts it back
+ * - forgiven:ID: a client whose windows were cleared, for FLEET_FORGIVEN_MS
+ * - weirs: a sorted set of them by their last heartbeat on the server's clock; for their number
+ * - lifts, gone, forgiven: sets of those ids
+ * - log: the latest of what was put in, a sorted set by when that was
+ * - news: the channel; a message means "look now", and each weir looks once a second anyway
+ *
+ * One script does all of it in one step: puts in what this weir tells, and answers with what there is. A look
+ * reads what came after the last one, so that it costs the same however much there is. All that is known is
+ * told where something was begun or ended here. It is told, and all is read, where the store does not know up
+ * to where this weir has read (it lost data, or another server took over), after each loss of the connection,
+ * and twice a minute. So a store that lost its data gets its lifts and tombstones back from any weir. No
+ * clock travels, only time left.
  *
  * Callbacks given here run from the loop or before the call returns, once each.
  */

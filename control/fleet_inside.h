@@ -29,10 +29,12 @@ struct fleet {
 	struct redis_command command; /* given out while `syncing` */
 	struct redis_call subscribe;  /* and this while `subscribing` */
 	bool syncing, subscribing;
-	bool again;	       /* ask once more when the answer has come */
-	bool list, list_asked; /* the members are wanted; were asked for */
-	bool listed;	       /* `member` is of this answer */
-	bool leaving, first;   /* first: nothing was read from this store yet */
+	bool again;		 /* ask once more when the answer has come */
+	bool list, list_asked;	 /* the members are wanted; were asked for */
+	bool listed;		 /* `member` is of this answer */
+	bool leaving, first;	 /* first: nothing was read from this store yet */
+	bool tell;		 /* all that is known here is news to the store, or may be */
+	char since[SYNC_MOMENT]; /* up to where the store was read; "": all is to be read */
 	usec_t sent_at, latency;
 	char trouble[120];
 	unsigned ticks;
@@ -84,6 +86,8 @@ void fleet_finish_looks(struct list *);
 void fleet_store_init(struct fleet *);
 /* Asks the store, now or, while a question is under way, when that is answered. */
 void fleet_push(struct fleet *);
+/* As that, and tells all that is known and reads all: what single keys have lost is put back. */
+void fleet_refresh(struct fleet *);
 void fleet_disconnect(struct fleet *);
 /* Where the store has never answered, or does no more: why. */
 void fleet_see_trouble(struct fleet *);

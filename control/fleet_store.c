@@ -142,13 +142,24 @@ static void take_answer(struct fleet *f, const struct sync_answer *a)
 	memmove(f->outbox, f->outbox + f->outbox_sent, f->outbox_n * sizeof(f->outbox[0]));
 	f->outbox_sent = 0;
 	f->first = false;
+	memcpy(f->since, a->head, sizeof(f->since));
+	f->tell |= a->lost;
+	f->again |= a->lost;
 	note_live(f, a->live);
 	set_state(f, FLEET_READY, "");
 	control_learned(f->c);
 }
 
+/* The next question tells all and reads all. */
+static void begin_anew(struct fleet *f)
+{
+	f->tell = true;
+	f->since[0] = 0;
+}
+
 static void lose(struct fleet *f, const char *why)
 {
+	begin_anew(f);
 	f->outbox_sent = 0;
 	f->again = false;
 	if (f->state != FLEET_ALONE)
@@ -205,9 +216,10 @@ static bool send_question(struct fleet *f)
 		.id = f->id,
 		.list = f->list,
 		.news = str_of(f->news),
+		.since = f->since,
 		.now = now,
-		.lifts = lifts_list(f->c->lifts, now, list),
-		.ended = lifts_buried(f->c->lifts, now, ended),
+		.lifts = f->tell ? lifts_list(f->c->lifts, now, list) : 0,
+		.ended = f->tell ? lifts_buried(f->c->lifts, now, ended) : 0,
 		.forgiven = f->outbox_n,
 		.lift = list,
 		.end = ended,
@@ -231,7 +243,7 @@ void fleet_push(struct fleet *f)
 	f->syncing = true;
 	f->again = false;
 	f->list_asked = f->list;
-	f->list = false;
+	f->list = f->tell = false;
 	f->news[0] = 0;
 	f->outbox_sent = f->outbox_n;
 	f->sent_at = f->c->loop.now;
@@ -301,6 +313,12 @@ static void on_news(struct redis_conn *sub, void *owner, const struct redis_repl
 	fleet_push(owner);
 }
 
+void fleet_refresh(struct fleet *f)
+{
+	begin_anew(f);
+	fleet_push(f);
+}
+
 void fleet_disconnect(struct fleet *f)
 {
 	struct redis_servers *servers = f->servers;
@@ -364,6 +382,8 @@ static bool connect_both(struct fleet *f, const struct conf_redis *r)
 	if (!f->base.cut && f->servers) {
 		f->state = FLEET_CONNECTING;
 		f->first = true;
+		f->ticks = 0;
+		begin_anew(f);
 		subscribe_at(f, &target);
 	}
 	tls_client_drop(target.tls);

@@ -10,67 +10,101 @@
 #include "control/lift_words.h"
 #include "control/words.h"
 
-#define TOKEN "token" /* a tombstone's value, else "lift" */
+#define TOKEN "token"	/* a tombstone's value, else "lift" */
+#define LOG_MOST "1024" /* changes; who is further behind reads all */
 
 /*
  * Tombstones go in first, so that no lift is put back beside its own. A key without a time to live is none of
  * ours and is not believed. Publishing may be denied by an ACL; then the others see it within their next
  * second. Of each set 4096 are told at most, and as many more ends of tokens: more than a weir remembers,
  * and an answer that can be read.
+ *
+ * What was put in is noted in a log under a moment of its own, never twice the same. A weir that names the
+ * moment up to which it has read gets what came after it; where the log has no such moment (the store is
+ * another one, lost data, or the log is over) all is read, and the weir is told so. A set and the log last as
+ * long as the longest key that they lead to.
  */
 static const char script[] =
 	"if redis.replicate_commands then redis.replicate_commands() end\n"
 	"local base, i = KEYS[1], 0\n"
 	"local function take() i = i + 1 return ARGV[i] end\n"
-	"local me, beat, beat_ms, list, news = take(), take(), take(), take(), take()\n"
+	"local me, beat, beat_ms, list, news, since = take(), take(), take(), take(), take(), take()\n"
+	"local t, log, weirs = redis.call('TIME'), base .. 'log', base .. 'weirs'\n"
+	"local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+	"local function text(n) return string.format('%.0f', n) end\n"
+	"local function last_at_least(key, ttl)\n"
+	"  if redis.call('PTTL', key) < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end\n"
+	"end\n"
+	"local newest = redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')\n"
+	"local head = tonumber(newest[2] or 0)\n"
+	"local function note(what, ttl)\n"
+	"  head = math.max(head + 1, t[1] * 1000000 + t[2])\n"
+	"  redis.call('ZADD', log, text(head), what)\n"
+	"  redis.call('ZREMRANGEBYRANK', log, 0, -1 - " LOG_MOST ")\n"
+	"  last_at_least(log, ttl)\n"
+	"end\n"
+	"local function put(set, prefix, id, ttl, value)\n"
+	"  local new = redis.call('SET', base .. prefix .. id, value, 'PX', ttl, 'NX')\n"
+	"  redis.call('SADD', base .. set, id)\n"
+	"  last_at_least(base .. set, ttl)\n"
+	"  if new then note(prefix .. id, ttl) end\n"
+	"end\n"
 	"for _ = 1, tonumber(take()) do\n"
 	"  local id, ttl, what = take(), take(), take()\n"
-	"  redis.call('SET', base .. 'gone:' .. id, what, 'PX', ttl, 'NX')\n"
-	"  redis.call('SADD', base .. 'gone', id)\n"
+	"  put('gone', 'gone:', id, ttl, what)\n"
 	"  redis.call('DEL', base .. 'lift:' .. id)\n"
 	"  redis.call('SREM', base .. 'lifts', id)\n"
 	"end\n"
 	"for _ = 1, tonumber(take()) do\n"
 	"  local id, ttl, value = take(), take(), take()\n"
-	"  if redis.call('EXISTS', base .. 'gone:' .. id) == 0 then\n"
-	"    redis.call('SET', base .. 'lift:' .. id, value, 'PX', ttl, 'NX')\n"
-	"    redis.call('SADD', base .. 'lifts', id)\n"
-	"  end\n"
+	"  if redis.call('EXISTS', base .. 'gone:' .. id) == 0 then put('lifts', 'lift:', id, ttl, value) "
+	"end\n"
 	"end\n"
 	"for _ = 1, tonumber(take()) do\n"
 	"  local id, ttl, value = take(), take(), take()\n"
-	"  redis.call('SET', base .. 'forgiven:' .. id, value, 'PX', ttl, 'NX')\n"
-	"  redis.call('SADD', base .. 'forgiven', id)\n"
+	"  put('forgiven', 'forgiven:', id, ttl, value)\n"
 	"end\n"
-	"local t, weirs = redis.call('TIME'), base .. 'weirs'\n"
-	"local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
-	"local function at(ms) return string.format('%.0f', ms) end\n"
 	"if beat == '' then\n"
 	"  redis.call('DEL', base .. 'weir:' .. me)\n"
 	"  redis.call('ZREM', weirs, me)\n"
 	"else\n"
 	"  redis.call('SET', base .. 'weir:' .. me, beat, 'PX', beat_ms)\n"
-	"  redis.call('ZADD', weirs, at(now), me)\n"
+	"  redis.call('ZADD', weirs, text(now), me)\n"
 	"  redis.call('PEXPIRE', weirs, beat_ms)\n"
 	"end\n"
-	"redis.call('ZREMRANGEBYSCORE', weirs, '-inf', at(now - beat_ms))\n"
-	"redis.call('ZREMRANGEBYSCORE', weirs, at(now + beat_ms), '+inf')\n"
-	"local function all(set, prefix)\n"
-	"  local found, longest = {}, 0\n"
+	"redis.call('ZREMRANGEBYSCORE', weirs, '-inf', text(now - beat_ms))\n"
+	"redis.call('ZREMRANGEBYSCORE', weirs, text(now + beat_ms), '+inf')\n"
+	"local found = {['gone:'] = {}, ['lift:'] = {}, ['forgiven:'] = {}}\n"
+	"local function read(prefix, id)\n"
+	"  local rows, key = found[prefix], base .. prefix .. id\n"
+	"  local ttl, value = redis.call('PTTL', key), redis.call('GET', key)\n"
+	"  if ttl <= 0 or not value then return 0 end\n"
+	"  if #rows < 3 * (value == '" TOKEN "' and 8192 or 4096) then\n"
+	"    rows[#rows + 1], rows[#rows + 2], rows[#rows + 3] = id, ttl, value\n"
+	"  end\n"
+	"  return ttl\n"
+	"end\n"
+	"local function read_all(set, prefix)\n"
+	"  local longest = 0\n"
 	"  for _, id in ipairs(redis.call('SMEMBERS', base .. set)) do\n"
-	"    local ttl, value = redis.call('PTTL', base .. prefix .. id), redis.call('GET', base .. prefix "
-	".. id)\n"
-	"    if ttl > 0 and value then\n"
-	"      longest = math.max(longest, ttl)\n"
-	"      if #found < 3 * (value == '" TOKEN "' and 8192 or 4096) then\n"
-	"        found[#found + 1], found[#found + 2], found[#found + 3] = id, ttl, value\n"
-	"      end\n"
-	"    else\n"
-	"      redis.call('SREM', base .. set, id)\n"
-	"    end\n"
+	"    local ttl = read(prefix, id)\n"
+	"    longest = math.max(longest, ttl)\n"
+	"    if ttl == 0 then redis.call('SREM', base .. set, id) end\n"
 	"  end\n"
 	"  if longest > 0 then redis.call('PEXPIRE', base .. set, longest) end\n"
-	"  return found\n"
+	"  return longest\n"
+	"end\n"
+	"local after = since == '' and {} or redis.call('ZRANGEBYSCORE', log, since, '+inf', 'WITHSCORES')\n"
+	"local lost = since ~= '' and tonumber(after[2]) ~= tonumber(since)\n"
+	"if since == '' or lost then\n"
+	"  local longest = math.max(read_all('gone', 'gone:'), read_all('lifts', 'lift:'),\n"
+	"    read_all('forgiven', 'forgiven:'))\n"
+	"  if longest > 0 and head == 0 then note('begin', longest) end\n"
+	"else\n"
+	"  for n = 3, #after, 2 do\n"
+	"    local prefix, id = string.match(after[n], '^(%a+:)(%x+)$')\n"
+	"    if found[prefix] then read(prefix, id) end\n"
+	"  end\n"
 	"end\n"
 	"local members = {}\n"
 	"if list == '1' then\n"
@@ -79,10 +113,9 @@ static const char script[] =
 	"    if value then members[#members + 1], members[#members + 2] = id, value end\n"
 	"  end\n"
 	"end\n"
-	"local gone, lifts, forgiven = all('gone', 'gone:'), all('lifts', 'lift:'), all('forgiven', "
-	"'forgiven:')\n"
 	"if news ~= '' then redis.pcall('PUBLISH', base .. 'news', news) end\n"
-	"return {redis.call('ZCARD', weirs), gone, lifts, forgiven, members}\n";
+	"return {redis.call('ZCARD', weirs), found['gone:'], found['lift:'], found['forgiven:'], members,\n"
+	"  head > 0 and text(head) or '', lost and 1 or 0}\n";
 
 /* --- the question --- */
 
@@ -179,6 +212,7 @@ bool sync_write(const struct sync_question *q, struct sync_args *a)
 	add_number(a, FLEET_BEAT_MS);
 	add_number(a, q->list);
 	add_str(a, q->news);
+	add_str(a, str_of(q->since));
 	add_known(a, q);
 	for (unsigned i = 0; i < a->n; i++) {
 		a->argv[i] = (struct str){a->bytes.p + at, a->end[i] - at};
@@ -315,16 +349,35 @@ static bool read_member(const struct redis_reply *two, struct fleet_member *m)
 	return true;
 }
 
-bool sync_read(const struct redis_reply *a, const struct sync_reader *r, struct sync_answer *out)
+static bool read_head(const struct redis_reply *r, char out[SYNC_MOMENT])
 {
-	static struct fleet_member m;
-	if (a->kind != REDIS_ARRAY || a->count != 5 || a->element[0].kind != REDIS_INTEGER)
+	if (!is_bulk(r) || r->text.n >= SYNC_MOMENT)
+		return false;
+	memcpy(out, r->text.p, r->text.n);
+	out[r->text.n] = 0;
+	return strspn(out, "0123456789") == r->text.n;
+}
+
+/* live, tombstones, lifts, forgivings, members, head, lost */
+static bool is_answer(const struct redis_reply *a)
+{
+	if (a->kind != REDIS_ARRAY || a->count != 7 || a->element[0].kind != REDIS_INTEGER)
 		return false;
 	for (unsigned i = 1; i < 5; i++)
 		if (a->element[i].kind != REDIS_ARRAY)
 			return false;
+	return a->element[6].kind == REDIS_INTEGER;
+}
+
+bool sync_read(const struct redis_reply *a, const struct sync_reader *r, struct sync_answer *out)
+{
+	static struct fleet_member m;
+	*out = (struct sync_answer){0};
+	if (!is_answer(a) || !read_head(&a->element[5], out->head))
+		return false;
 	int64_t live = a->element[0].integer;
-	*out = (struct sync_answer){.live = live > 0 && live < 1000000 ? (unsigned)live : 0};
+	out->live = live > 0 && live < 1000000 ? (unsigned)live : 0;
+	out->lost = a->element[6].integer != 0;
 	read_rows(&a->element[1], r, tell_ended, out);
 	read_rows(&a->element[2], r, tell_lift, out);
 	read_rows(&a->element[3], r, tell_forgiven, out);

@@ -11,6 +11,7 @@
 #include "ratelimit/redis_reply.h"
 
 #define SYNC_FORGIVEN 64
+#define SYNC_MOMENT 21 /* digits and the NUL */
 #define SYNC_ARGS (16 + 3 * LIFTS_MAX + 3 * LIFTS_ENDED_MAX + 3 * SYNC_FORGIVEN)
 
 struct sync_forgiven {
@@ -23,8 +24,9 @@ struct sync_question {
 	struct str base;		 /* PREFIX{fleet}: */
 	const struct fleet_member *self; /* NULL: it says good-bye */
 	const char *id;
-	bool list;	 /* the members are wanted too */
-	struct str news; /* n == 0: nothing is published */
+	bool list;	   /* the members are wanted too */
+	struct str news;   /* n == 0: nothing is published */
+	const char *since; /* the head of the last answer: what came later is read. "": all is */
 	usec_t now;
 	unsigned lifts, ended, forgiven;
 	const struct lift *lift;
@@ -54,6 +56,9 @@ struct sync_reader {
 struct sync_answer {
 	unsigned live;
 	unsigned unreadable;
+	char head[SYNC_MOMENT]; /* for the next question; "" where nothing was ever put in */
+	bool lost; /* the store does not know `since`: all was read, and what this weir knows may be news to
+		      it */
 };
 
 /* False: it is no answer to the question. Tombstones are told before lifts. */

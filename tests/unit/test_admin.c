@@ -378,6 +378,7 @@ static void the_question_fits_when_all_is_full(void **state)
 		.id = "00000001",
 		.list = true,
 		.news = STR("lift"),
+		.since = "1764193790123456",
 		.now = 1000,
 		.lifts = LIFTS_MAX,
 		.ended = LIFTS_ENDED_MAX,
@@ -387,7 +388,7 @@ static void the_question_fits_when_all_is_full(void **state)
 		.forgive = forgive,
 	};
 	assert_true(sync_write(&q, &args));
-	assert_in_range(args.n, 11 + 3 * LIFTS_MAX + 3 * LIFTS_ENDED_MAX + 3 * SYNC_FORGIVEN, SYNC_ARGS);
+	assert_in_range(args.n, 13 + 3 * LIFTS_MAX + 3 * LIFTS_ENDED_MAX + 3 * SYNC_FORGIVEN, SYNC_ARGS);
 	assert_true(str_eq(args.argv[0], STR("EVAL")));
 	assert_true(str_eq(args.argv[2], STR("1")));
 	assert_true(str_eq(args.argv[3], q.base));
@@ -457,7 +458,8 @@ static void answers_are_read_and_odd_rows_passed_over(void **state)
 	struct redis_reply members[] = {
 		S("00000007"), S("1 host='a host' workers=4 uptime=x later=1 lifts=7f3a9c01,zz,00000005"),
 		S("00000008"), S("1 'host")};
-	struct redis_reply parts[] = {N(3), A(gone), A(lifts), A(forgiven), A(members)};
+	struct redis_reply parts[] = {N(3), A(gone), A(lifts), A(forgiven), A(members), S("1764193790123456"),
+				      N(1)};
 	struct redis_reply all = A(parts);
 	const struct sync_reader reader = {NULL, on_lift, on_ended, on_forgiven, on_member};
 	struct sync_answer a;
@@ -468,9 +470,16 @@ static void answers_are_read_and_odd_rows_passed_over(void **state)
 	assert_int_equal(a.unreadable, 6);
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(told[i], 1);
-	all.count = 4;
+	memset(told, 0, sizeof(told));
+	assert_string_equal(a.head, "1764193790123456");
+	assert_true(a.lost);
+	all.count = 6;
 	assert_false(sync_read(&all, &reader, &a));
-	all.count = 5;
+	all.count = 7;
+	parts[5] = (struct redis_reply)S("12x");
+	assert_false(sync_read(&all, &reader, &a));
+	parts[5] = (struct redis_reply)S("");
+	assert_true(sync_read(&all, &reader, &a));
 	parts[2].kind = REDIS_NIL;
 	assert_false(sync_read(&all, &reader, &a));
 	assert_false(sync_read(&parts[0], &reader, &a));
