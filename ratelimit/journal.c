@@ -159,6 +159,23 @@ enum table_result journal_allow(struct table *t, const struct client_id *client,
 	return TABLE_OK;
 }
 
+enum table_result journal_granted(struct table *t, const struct client_id *client,
+				  const struct table_ask *ask, unsigned n, usec_t now)
+{
+	struct place p;
+
+	if (!slots_reach(t, client, ask->policy->key, &p))
+		return TABLE_BUSY;
+	now = slots_now(t, p.bucket, now);
+	if (!p.e)
+		slots_claim(t, ask->policy, client, 0, now, &p);
+	p.e->limit = ask->limit;
+	p.e->touched = slots_when(now);
+	slots_journal_note(t, p.e, n, now);
+	slots_unlock(t, p.bucket);
+	return TABLE_OK;
+}
+
 /* --- one client --- */
 
 /* The client's journal under lock, expired; NULL with *result: there is none, or it is busy. */

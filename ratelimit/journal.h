@@ -61,6 +61,10 @@ enum table_result journal_allow(struct table *t, const struct client_id *client,
 enum table_result journal_peek(struct table *t, const struct client_id *client, const struct table_ask *ask,
 			       usec_t now, uint32_t generation, struct window_state *out);
 
+/* n that the store has admitted, by an answer whose state is void under a new generation. */
+enum table_result journal_granted(struct table *t, const struct client_id *client,
+				  const struct table_ask *ask, unsigned n, usec_t now);
+
 /* n that were admitted here were granted by the store too, as a late answer tells. */
 enum table_result journal_settle(struct table *t, const struct client_id *client, const struct table_ask *ask,
 				 unsigned n, usec_t now);

@@ -254,12 +254,23 @@ static void on_busy_timer(struct timeout *timer)
 
 /* The store's answers */
 
+/* A lift began or ended, or somebody was forgiven, while it was asked. What was admitted stays admitted. */
+static void keep_admissions(const struct batch *b, const struct redis_answer *a)
+{
+	struct limiter *l = b->limiter;
+	for (unsigned i = 0; i < b->question.asks; i++)
+		if (a->took[i])
+			journal_granted(l->table, &b->client, &b->ask[i], a->took[i], l->loop->now);
+}
+
 /* What Redis said of the client, for refusals without asking and for the local window. */
 static void keep(struct batch *b, const struct redis_answer *a)
 {
 	struct limiter *l = b->limiter;
-	if (b->generation != board_limits_generation())
+	if (b->generation != board_limits_generation()) {
+		keep_admissions(b, a);
 		return;
+	}
 	for (unsigned i = 0; i < b->question.asks; i++) {
 		const struct window_state *s = &a->state[i];
 		unsigned over = s->remaining ? 0 : b->question.n - a->took[i];

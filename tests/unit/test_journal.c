@@ -669,6 +669,34 @@ static void a_second_outage_is_none_either(void **state)
 	shop_policies = 0;
 }
 
+/* Answers that are under way when a lift begins or ends are of admissions that Redis may lose like others. */
+static void admissions_around_a_lift(void **state)
+{
+	(void)state;
+	struct shop s;
+	struct request r, other;
+	struct journal_carry c;
+	struct policy p = policy_of("lift", 10, MINUTE);
+	shop_open(&s);
+	assert_true(ask_one(&s, &other, 2, &p)->granted);
+	prepare(&r, 1, &p);
+	loop.now = clock_mono();
+	assert_int_equal(put(s.limiter, &r), LIMITER_WAIT);
+	rig_once(&loop); /* it is sent, and not answered before the next turn */
+	assert_int_equal(r.calls, 0);
+	board()->limits_generation++;
+	rig_until(&loop, is_answered, &r);
+	assert_true(r.t.verdict.granted);
+	assert_int_equal(r.t.verdict.source, SOURCE_REDIS);
+	assert_int_equal(journal_collect(s.table, &r.t.client, &p, loop.now, &c), TABLE_OK);
+	assert_int_equal(c.records, 0);
+	assert_true(journal_lost(s.table, 0, NULL));
+	assert_int_equal(journal_collect(s.table, &r.t.client, &p, loop.now, &c), TABLE_OK);
+	assert_int_equal(c.records, 1);
+	assert_int_equal(c.record[0].count, 1);
+	shop_close(&s);
+}
+
 static void emptied(struct shop *s, const struct policy *p, const char *how)
 {
 	struct request r;
@@ -773,6 +801,7 @@ int main(void)
 		cmocka_unit_test(two_stores_around_a_reload),
 		cmocka_unit_test(an_outage_is_no_amnesty),
 		cmocka_unit_test(a_second_outage_is_none_either),
+		cmocka_unit_test(admissions_around_a_lift),
 		cmocka_unit_test(a_redis_that_forgot),
 		cmocka_unit_test(ten_thousand_clients),
 	};
