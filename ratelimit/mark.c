@@ -16,9 +16,13 @@
  */
 static const char script[] =
 	"local stood, last, first = redis.call('GET', KEYS[1]), '0', ARGV[1]\n"
+	"local twin = redis.call('GET', KEYS[2])\n"
+	"stood = stood or twin\n"
 	"if stood then last, first = string.match(stood, '^(%d+) %d+ (%d+)$') end\n"
 	"if last + 0 < ARGV[1] + 0 then\n"
-	"  redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. last .. ' ' .. first, 'PX', ARGV[2])\n"
+	"  for i = 1, 2 do\n"
+	"    redis.call('SET', KEYS[i], ARGV[1] .. ' ' .. last .. ' ' .. first, 'PX', ARGV[2])\n"
+	"  end\n"
 	"end\n"
 	"return stood\n";
 
@@ -78,13 +82,13 @@ static void pay(struct mark *m)
 		m->owes = !journal_lost(m->table, m->lost_since, m->single ? NULL : m->slots);
 }
 
-static struct str put_key(char *out, struct str prefix, const char *tag, uint64_t weir)
+static struct str put_key(char *out, struct str prefix, const char *tag, struct str kind, uint64_t weir)
 {
 	char *at = fmt_str(out, prefix);
 
 	*at++ = '{';
 	at = fmt_str(at, str_of(tag));
-	at = fmt_str(at, STR("}:mark:"));
+	at = fmt_str(at, kind);
 	fmt_hex(at, weir, 16);
 	return (struct str){out, (size_t)(at + 16 - out)};
 }
@@ -103,7 +107,7 @@ unsigned mark_write(struct mark *m, struct str prefix, const char *tag, const ui
 	if (m->owes)
 		return 0; /* those slots are still to be told of */
 	m->single = !slots;
-	argv[3] = put_key(text->key, prefix, tag, journal_weir(m->table));
+	argv[3] = put_key(text->key, prefix, tag, STR("}:mark:"), journal_weir(m->table));
 	m->who = hash(m, argv[3]) ^ m->store;
 	m->who += !m->who;
 	struct confirmed *c = find(m);
@@ -116,9 +120,10 @@ unsigned mark_write(struct mark *m, struct str prefix, const char *tag, const ui
 		memcpy(m->slots, slots, sizeof(m->slots));
 	argv[0] = STR("EVAL");
 	argv[1] = (struct str){script, sizeof(script) - 1};
-	argv[2] = STR("1");
-	argv[4] = put_number(text->value, now);
-	argv[5] = put_number(text->ttl, MARK_TTL_MS);
+	argv[2] = STR("2");
+	argv[4] = put_key(text->twin, prefix, tag, STR("}:twin:"), journal_weir(m->table));
+	argv[5] = put_number(text->value, now);
+	argv[6] = put_number(text->ttl, MARK_TTL_MS);
 	return MARK_ARGS;
 }
 

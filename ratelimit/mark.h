@@ -2,7 +2,7 @@
 /*
  * How a weir notices that a server has lost data, whatever the reason: a restart without it or with an old
  * part of it, FLUSHALL, a replica made master that had not everything. Each weir keeps a mark on each server,
- * a key of its own with a number that rises with time, written by one script that answers what stood there.
+ * keys of its own with a number that rises with time, written by one script that answers what stood there.
  * Less than what a server has confirmed: it has lost what it was told after that moment (nothing there: all),
  * and the journal is told (journal_lost). The number is CLOCK_MONOTONIC of this weir.
  *
@@ -10,7 +10,9 @@
  * What was confirmed stands in the client table, for all of them. Marks that were confirmed for another tag
  * (the slots of a cluster have moved) say nothing of this one: nothing is taken for lost.
  *
- * Key: PREFIX{TAG}:mark:WEIR, which ends MARK_TTL_MS after the weir. Nothing is allocated or called back.
+ * The mark stands under two keys, written as one, PREFIX{TAG}:mark:WEIR and PREFIX{TAG}:twin:WEIR: what loses
+ * data loses both, while a server that evicts at maxmemory takes keys one by one, and one that is left says
+ * all. They end MARK_TTL_MS after the weir. Nothing is allocated or called back.
  */
 #ifndef WEIR_RATELIMIT_MARK_H
 #define WEIR_RATELIMIT_MARK_H
@@ -26,7 +28,7 @@
 
 #define MARK_EVERY (200 * USEC_PER_MSEC)
 #define MARK_TTL_MS 100000000 /* above the longest window, of 24 h */
-#define MARK_ARGS 6
+#define MARK_ARGS 7
 
 /* One server as seen by one worker. */
 struct mark {
@@ -43,7 +45,7 @@ struct mark {
 };
 
 struct mark_text {
-	char key[320], value[24], ttl[16];
+	char key[320], twin[320], value[24], ttl[16];
 };
 
 /*
