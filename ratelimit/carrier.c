@@ -12,7 +12,8 @@
 #define STEPS 512u  /* buckets in a walk's tick */
 #define WALK_TICK (5 * USEC_PER_MSEC)
 #define IDLE_TICK (200 * USEC_PER_MSEC)
-#define PATIENCE USEC_PER_SEC /* with an answer */
+#define PAUSE_MAX USEC_PER_SEC /* between walks that leave something behind; doubled up to it */
+#define PATIENCE USEC_PER_SEC  /* with an answer */
 
 struct flight {
 	struct store_question question;
@@ -34,6 +35,7 @@ struct carrier {
 	bool walking; /* it is this worker's turn */
 	bool walked;  /* all of the table */
 	bool missed;  /* something was left behind */
+	usec_t pause; /* after such a walk */
 	uint32_t cursor, round;
 	unsigned flying;
 	struct flight *flights, *free; /* NULL until the first walk */
@@ -123,10 +125,8 @@ static void launch(struct carrier *c, const struct journal_found *found)
 	struct flight *f = c->free;
 	const struct policy *p = find_policy(c, found->policy_key);
 
-	if (!p) { /* of a config before or after this one */
-		c->missed = true;
+	if (!p) /* the config in force has it no more: nobody would carry it, nor does anybody ask for it */
 		return;
-	}
 	if (journal_collect(c->table, &found->client, p, c->loop->now, &f->load) == TABLE_BUSY)
 		c->missed = true;
 	if (!f->load.records)
@@ -169,19 +169,41 @@ static void walk(struct carrier *c)
 		launch(c, &found[i]);
 }
 
+/* What could not be carried, for a node of the store is lost, is tried again with the next round. */
 static void end_walk(struct carrier *c)
 {
-	if (!c->missed)
+	if (c->missed) {
+		c->pause = c->pause * 2 < PAUSE_MAX ? c->pause * 2 : PAUSE_MAX;
+	} else {
 		journal_round_done(c->table, c->round);
-	journal_end_turn(c->table);
+		c->pause = IDLE_TICK / 2;
+	}
+	journal_end_turn(c->table, c->missed ? c->loop->now + c->pause : 0);
 	c->walking = false;
 }
 
-/* What could not be carried is tried again with the next round. */
+static void break_off(struct carrier *c)
+{
+	journal_end_turn(c->table, 0);
+	c->walking = false;
+}
+
+/* Around a reload those of the other config know other policies. */
+static bool is_of_config_in_force(void)
+{
+	return atomic_load(&board_self()->generation) == atomic_load(&board()->generation);
+}
+
+static bool wants_to_walk(struct carrier *c)
+{
+	return c->policies && journal_uncarried(c->table) && store_answers(c) && is_of_config_in_force() &&
+	       have_flights(c);
+}
+
 static void on_tick(struct timeout *t)
 {
 	struct carrier *c = list_entry(t, struct carrier, timer);
-	bool wanted = c->policies && journal_uncarried(c->table) && store_answers(c) && have_flights(c);
+	bool wanted = wants_to_walk(c);
 
 	if (c->walking && wanted)
 		journal_take_turn(c->table, c->loop->now, true);
@@ -192,7 +214,7 @@ static void on_tick(struct timeout *t)
 		c->round = journal_round(c->table);
 	}
 	if (c->walking && !wanted)
-		c->walked = c->missed = true;
+		break_off(c);
 	if (c->walking && !c->walked)
 		walk(c);
 	if (c->walking && c->walked && !c->flying)
@@ -211,6 +233,7 @@ struct carrier *carrier_new(const struct carrier_setup *s)
 	c->loop = s->loop;
 	c->table = s->table;
 	c->store = s->store;
+	c->pause = IDLE_TICK / 2;
 	c->policy = calloc(s->policies + 1, sizeof(const struct policy *));
 	if (!c->policy) {
 		free(c);
@@ -242,7 +265,7 @@ void carrier_free(struct carrier *c)
 		return;
 	assert(!c->flying);
 	if (c->walking)
-		journal_end_turn(c->table);
+		break_off(c);
 	timeout_disarm(&c->timer);
 	loop_bury(c->loop, &c->grave, on_buried);
 }

@@ -331,9 +331,9 @@ bool journal_take_turn(struct table *t, usec_t now, bool mine)
 	return __atomic_compare_exchange_n(word, &until, now + USEC_PER_SEC, false, RELAXED, RELAXED) || mine;
 }
 
-void journal_end_turn(struct table *t)
+void journal_end_turn(struct table *t, usec_t until)
 {
-	__atomic_store_n(&t->shared->journal.walked_until, 0, RELAXED);
+	__atomic_store_n(&t->shared->journal.walked_until, until, RELAXED);
 }
 
 static unsigned walk_bucket(const struct table *t, uint32_t bucket, usec_t now, struct journal_found *found)

@@ -83,7 +83,8 @@ enum table_result journal_carried(struct table *t, const struct client_id *clien
 
 /* One process at a time walks the table for what is to be carried. True: this one, for a second from now. */
 bool journal_take_turn(struct table *t, usec_t now, bool mine);
-void journal_end_turn(struct table *t);
+/* Nobody needs to walk before `until`. */
+void journal_end_turn(struct table *t, usec_t until);
 
 struct journal_found {
 	struct client_id client;

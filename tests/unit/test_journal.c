@@ -13,6 +13,7 @@
 #include "ratelimit/journal.h"
 #include "ratelimit/mark.h"
 #include "ratelimit/redis_slots.h"
+#include "ratelimit/slots.h"
 #include "tests/unit/limiter_rig.h"
 
 #define SECOND USEC_PER_SEC
@@ -364,8 +365,9 @@ static void a_walk_finds_them(void **state)
 	assert_false(journal_take_turn(r.t, now + SECOND - 1, false));
 	assert_true(journal_take_turn(r.t, now + SECOND - 1, true));
 	assert_true(journal_take_turn(r.t, now + 2 * SECOND - 1, false));
-	journal_end_turn(r.t);
-	assert_true(journal_take_turn(r.t, now, false));
+	journal_end_turn(r.t, now + 5);
+	assert_false(journal_take_turn(r.t, now + 4, false));
+	assert_true(journal_take_turn(r.t, now + 5, false));
 	close_region(&r);
 }
 
@@ -741,6 +743,54 @@ static void a_redis_that_forgot(void **state)
 	shop_policies = 0;
 }
 
+/* After a reload: debts of a policy that is gone keep nobody walking, nor does a worker of the old config. */
+static void a_policy_that_is_gone(void **state)
+{
+	(void)state;
+	struct shop s;
+	struct policy p = policy_of("stays", 10, MINUTE), q = policy_of("gone", 10, MINUTE);
+	shop_policy[0] = &p;
+	shop_policies = 1;
+	shop_open(&s);
+	struct region r = {s.mem, s.bytes, s.table};
+	board()->generation++;
+	assert_true(admit(&r, 1, &p, 1, clock_mono(), NULL));
+	assert_true(admit(&r, 1, &q, 1, clock_mono(), NULL));
+	turn_for(500 * USEC_PER_MSEC);
+	assert_int_equal(collect(&r, 1, &p, clock_mono(), NULL), 1);
+	board()->generation--;
+	rig_until(&loop, all_carried, s.table);
+	assert_int_equal(collect(&r, 1, &p, clock_mono(), NULL), 0);
+	shop_close(&s);
+	shop_policies = 0;
+}
+
+/* What cannot be carried, as to a node that is lost, is tried ever less often, but each second. */
+static void a_walk_that_always_misses(void **state)
+{
+	(void)state;
+	struct shop s;
+	struct place at;
+	struct table_stats before, after;
+	struct client_id id = client(1);
+	struct policy p = policy_of("stays", 10, MINUTE);
+	shop_policy[0] = &p;
+	shop_policies = 1;
+	shop_open(&s);
+	struct region r = {s.mem, s.bytes, s.table};
+	assert_true(admit(&r, 1, &p, 1, clock_mono(), NULL));
+	slots_locate(s.table, p.key, &id, &at);
+	assert_true(slots_lock(s.table, at.bucket));
+	table_stats_read(s.table, &before);
+	turn_for(2500 * USEC_PER_MSEC);
+	table_stats_read(s.table, &after);
+	assert_in_range(after.busy - before.busy, 1, 6); /* at 0.2, 0.4, 0.8, 1.6 s and so on */
+	slots_unlock(s.table, at.bucket);
+	rig_until(&loop, all_carried, s.table);
+	shop_close(&s);
+	shop_policies = 0;
+}
+
 static void drop_keys(const char *pattern)
 {
 	redisReply *keys = rig_command(&redis, "KEYS %s", pattern);
@@ -841,6 +891,8 @@ int main(void)
 		cmocka_unit_test(a_second_outage_is_none_either),
 		cmocka_unit_test(admissions_around_a_lift),
 		cmocka_unit_test(a_redis_that_forgot),
+		cmocka_unit_test(a_policy_that_is_gone),
+		cmocka_unit_test(a_walk_that_always_misses),
 		cmocka_unit_test(an_evicted_mark_is_no_loss),
 		cmocka_unit_test(ten_thousand_clients),
 	};
