@@ -12,6 +12,10 @@
 #include "control/request.h"
 #include "control/status.h"
 #include "control/units.h"
+#include "ratelimit/lift_token.h"
+
+#define RESTORED "ID|TOKEN"
+#define CLOCKS_APART (10 * 60 * USEC_PER_SEC) /* of weirs, at most */
 
 void cmd_limits_status(struct request *r)
 {
@@ -130,7 +134,9 @@ static void on_restored(struct fleet_wait *w, const struct fleet_outcome *o)
 	if (r->line.json) {
 		restored_json(r, op->revoked, w, o);
 	} else {
-		if (op->revoked)
+		if (op->whole)
+			text_add(&r->out, "revoked the token (");
+		else if (op->revoked)
 			text_add(&r->out, "no lift %s is in force; as a token it is revoked (", w->id[0]);
 		else
 			text_add(&r->out, "restored %u lift%s (", w->ids, w->ids == 1 ? "" : "s");
@@ -171,15 +177,9 @@ static void refuse_id(struct request *r, const char *id, struct str near)
 		       near.n ? near.p : "", near.n ? "?)" : "");
 }
 
-/*
- * Which tokens there are nobody knows, since each is good by its signature alone: an id that no lift has is
- * taken for a token's, unless it looks like one of theirs that was mistyped. It is remembered for as long as
- * any token may live, under any config: one that is too long for this one is good in its last hours.
- */
-static void revoke(struct lift_op *op, const char *id)
+static void revoke(struct lift_op *op, const char *id, usec_t until)
 {
 	struct request *r = op->request;
-	usec_t until = r->control->loop.now + LIFT_LONGEST + USEC_PER_SEC;
 	if (lifts_full_of_tokens(r->control->lifts, r->control->loop.now) &&
 	    !lifts_is_buried(r->control->lifts, id, r->control->loop.now)) {
 		request_refuse(r,
@@ -197,11 +197,48 @@ static void revoke(struct lift_op *op, const char *id)
 	fleet_revoke(r->control->fleet, until, &op->wait);
 }
 
+/*
+ * Which tokens there are nobody knows, since each is good by its signature alone: an id that no lift has is
+ * taken for a token's, unless it looks like one of theirs that was mistyped. It is remembered for as long as
+ * any token may live, under any config: one that is too long for this one is good in its last hours.
+ */
+static void revoke_id(struct lift_op *op, const char *id)
+{
+	revoke(op, id, op->request->control->loop.now + LIFT_LONGEST + USEC_PER_SEC);
+}
+
+/*
+ * The token itself says when it is over, which each weir tells by its own clock. What cannot be read is not
+ * repeated: it may be a token all the same, and refusals are logged.
+ */
+static void revoke_token(struct lift_op *op, const char *text)
+{
+	static struct lift l;
+	struct request *r = op->request;
+	const struct conf_rate_limit *c = &request_conf(r)->rate_limit;
+	int64_t until_s = 0;
+	if (!lift_token_read(str_of(text), c->lift_keys, c->lift_key, &l, &until_s)) {
+		request_refuse(r,
+			       "that is no token signed with a key of rate_limit.lift_key; one whose key is "
+			       "no longer there is good no more");
+		lift_op_free(op);
+		return;
+	}
+	usec_t left = until_s * USEC_PER_SEC + CLOCKS_APART - clock_wall();
+	if (left <= 0) {
+		request_refuse(r, "token %s is over", l.id);
+		lift_op_free(op);
+		return;
+	}
+	op->whole = true;
+	revoke(op, l.id, r->control->loop.now + left);
+}
+
 static void restore(struct lift_op *op)
 {
 	static struct lift list[LIFTS_MAX];
 	struct request *r = op->request;
-	const char *id = command_value(&r->line, "ID");
+	const char *id = command_value(&r->line, RESTORED);
 	bool block = false;
 	unsigned n = lifts_list(r->control->lifts, r->control->loop.now, list);
 	for (unsigned i = 0; i < n; i++) {
@@ -219,7 +256,7 @@ static void restore(struct lift_op *op)
 	}
 	struct str near = id ? nearest(id, list, n) : STR_NONE;
 	if (id && !block && !near.n && request_conf(r)->rate_limit.lift_keys && lift_id_valid(str_of(id))) {
-		revoke(op, id);
+		revoke_id(op, id);
 		return;
 	}
 	lift_op_free(op);
@@ -238,7 +275,12 @@ static void on_looked(struct fleet_look *l)
 
 void cmd_limits_restore(struct request *r)
 {
+	const char *what = command_value(&r->line, RESTORED);
 	struct lift_op *op = lift_op_new(r);
-	if (op)
+	if (!op)
+		return;
+	if (what && strchr(what, '.')) /* which no id has */
+		revoke_token(op, what);
+	else
 		lift_op_look(op, on_looked);
 }

@@ -26,7 +26,10 @@ static const struct command_arg lift_args[] = {
 };
 
 static const struct command_arg restore_args[] = {
-	{"ID", NULL, 0, "of the lift, as `limits status` shows it, or of a token; all lifts when left out"},
+	{"ID|TOKEN", NULL, 0,
+	 "a lift's id, as `limits status` shows it; a token, or its id alone, which takes a place for 168h; "
+	 "all "
+	 "lifts when left out"},
 	{"--reason", "TEXT", 0, "why; logged"},
 	END_OF_ARGS,
 };

@@ -16,6 +16,7 @@ struct lift_op {
 	struct request *request;
 	struct lift lift; /* that is begun */
 	bool revoked;	  /* a token is ended, not a lift */
+	bool whole;	  /* and was given itself, not its id */
 };
 
 /* NULL: out of memory, and the request was answered so. */

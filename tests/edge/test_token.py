@@ -215,6 +215,31 @@ def test_a_revocation_stands_among_many_tombstones(start, origin, redis):
     assert not weir.ctl("status", json=True)["store"]["trouble"]
 
 
+def test_a_token_given_itself_is_remembered_until_its_end(start, origin, redis):
+    weir = start(config(origin, redis))
+    wait_for(lambda: weir.ctl("status", json=True)["store"]["state"] == "ready", 5)
+    whole, by_id = token(weir, time="30m"), token(weir, time="30m")
+    assert "revoked the token (%s) on 1 of 1" % whole["id"] in weir.ctl("limits", "restore", whole["token"])
+    weir.ctl("limits", "restore", by_id["id"])
+    left = {k["id"]: int(redis.cli("PTTL", "weir:{fleet}:gone:" + k["id"])) / 60000 for k in (whole, by_id)}
+    assert 30 < left[whole["id"]] <= 40.1, "ten minutes more than it lives, for clocks that differ"
+    assert left[by_id["id"]] > 167 * 60
+    assert ask(weir, whole["token"], 1)[1] == ask(weir, by_id["token"], 1)[1] == {"revoked"}
+    run = weir.ctl("limits", "restore", whole["token"], json=True)
+    assert run["revoked"] == [whole["id"]]
+
+
+def test_what_is_no_token_is_not_revoked_and_not_told(start, origin):
+    weir = start(config(origin))
+    now = time.time()
+    for text, why in ((signed("7f3a9c01 %d" % (now + 60), STRANGER), "no token"), ("weir1.x.y", "no token"),
+                      (signed("7f3a9c01 %d" % (now - 601)), "token 7f3a9c01 is over")):
+        assert why in weir.ctl("limits", "restore", text, code=1)
+        assert text not in weir.ctl("events") and text not in weir.stderr()
+    weir.ctl("limits", "restore", signed("7f3a9c01 %d" % (now - 300)))    # where clocks differ it may be good still
+    assert ask(weir, signed("7f3a9c01 %d" % (now + 60)), 1)[1] == {"revoked"}
+
+
 def test_tombstones_cost_a_look_at_the_store_nothing(start, origin, redis):
     """A look reads what came after the last one, however much there is; what was lost is put back all the same."""
     one, two = [start(config(origin, redis)) for _ in range(2)]
