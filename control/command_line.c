@@ -88,6 +88,30 @@ static enum command_verdict unknown_command(char *const *word, unsigned n, struc
 	return COMMAND_USAGE;
 }
 
+/* A line a command of the group; false: it is none. */
+static bool write_group_help(struct text *out, const char *group)
+{
+	size_t mark = out->n;
+	for (unsigned i = 0; i < COMMAND_IDS; i++)
+		if (in_group(&command_rows[i], group) && command_is_listed(&command_rows[i]))
+			text_add(out, "  %s\t%s\n", command_rows[i].words, command_rows[i].help);
+	text_align(out, mark);
+	return out->n > mark;
+}
+
+enum command_verdict command_help(char *const *word, unsigned n, struct text *out)
+{
+	unsigned used;
+	const struct command_row *row = command_find(word, n, &used);
+	if (row)
+		command_write_help(out, row);
+	else if (n == 0)
+		command_write_list(out);
+	else if (n > 1 || !write_group_help(out, word[0]))
+		return unknown_command(word, n, out);
+	return COMMAND_FINE;
+}
+
 static const struct command_arg *find_option(const struct command_arg *a, const char *name, size_t n)
 {
 	for (; a->name; a++)

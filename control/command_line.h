@@ -34,4 +34,10 @@ const char *command_next(const struct command_line *, const char *name, unsigned
 /* The row whose words these are, and how many they are. NULL: none. */
 const struct command_row *command_find(char *const *word, unsigned n, unsigned *used);
 
+/*
+ * The help of the command that begins with these words, of the group (`limits`) that they name, or, where
+ * there are none, the list of all. Not fine: they name none, and `out` says so.
+ */
+enum command_verdict command_help(char *const *word, unsigned n, struct text *out);
+
 #endif

@@ -4,11 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "conf/suggest.h"
 #include "control/cmd.h"
 #include "control/request.h"
-
-#define TYPED_MOST 256
 
 static command_handler *const handlers[COMMAND_IDS] = {
 #define COMMAND(sym, words, args, flags, help) cmd_##sym,
@@ -21,12 +18,8 @@ command_handler *commands_handler(enum command_id id)
 	return handlers[id];
 }
 
-static void answer_help(struct request *r, const struct command_row *row)
+static void answer_help(struct request *r)
 {
-	if (row)
-		command_write_help(&r->out, row);
-	else
-		command_write_list(&r->out);
 	if (!r->line.json) {
 		request_ok(r);
 		return;
@@ -39,40 +32,28 @@ static void answer_help(struct request *r, const struct command_row *row)
 	request_ok_json(r);
 }
 
-/* The row whose words were given as arguments; NULL when there is none, with the nearest one in *near. */
-static const struct command_row *named_row(const struct request *r, struct suggestion *near)
+static void answer_help_of(struct request *r, const struct command_row *row)
 {
-	static char typed[TYPED_MOST];
-	const char *value;
-	size_t n = 0;
-	unsigned at = 0;
-	typed[0] = 0;
-	while ((value = command_next(&r->line, "COMMAND", &at)) && n < sizeof(typed))
-		n += (size_t)snprintf(typed + n, sizeof(typed) - n, "%s%s", n ? " " : "", value);
-	suggest_start(near, str_of(typed));
-	for (unsigned i = 0; i < COMMAND_IDS; i++) {
-		const struct command_row *row = &command_rows[i];
-		if (strcmp(row->words, typed) == 0)
-			return row;
-		suggest_word(near, str_of(row->words));
-	}
-	return NULL;
+	command_write_help(&r->out, row);
+	answer_help(r);
 }
 
 void cmd_help(struct request *r)
 {
-	struct suggestion near;
-	const struct command_row *row = NULL;
-	if (command_value(&r->line, "COMMAND")) {
-		row = named_row(r, &near);
-		if (!row) {
-			request_usage(r, "no command `%s`%s%s%s (`help` lists them)", near.typed.p,
-				      near.best.n ? "; did you mean `" : "", near.best.n ? near.best.p : "",
-				      near.best.n ? "`?" : "");
-			return;
-		}
+	char *word[WORDS_MAX];
+	unsigned n = 0;
+	for (unsigned i = 0; i < r->words.n && n < r->line.n; i++)
+		if (r->words.word[i] ==
+		    r->line.given[n].value) /* the same bytes: all that help takes are words */
+			word[n++] = r->words.word[i];
+	if (command_help(word, n, &r->out) == COMMAND_FINE) {
+		answer_help(r);
+		return;
 	}
-	answer_help(r, row);
+	struct text why = r->out;
+	r->out = (struct text){0};
+	request_usage(r, "%s", why.n ? why.p : "out of memory");
+	text_free(&why);
 }
 
 static void name_caller(struct request *r)
@@ -100,7 +81,7 @@ void commands_run(struct request *r)
 	else if (v == COMMAND_REFUSED)
 		request_refuse(r, "%s", error.n ? error.p : "out of memory");
 	else if (r->line.help)
-		answer_help(r, r->line.row);
+		answer_help_of(r, r->line.row);
 	else
 		handlers[r->line.row->id](r);
 	text_free(&error);

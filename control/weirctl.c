@@ -85,28 +85,54 @@ static int print_help(void)
 	return print(stdout, &t, EXIT_DONE);
 }
 
-/* `help limits lift` and `limits lift --help`; false: the command is not known here, and weir is asked. */
-static bool help_of(char **word, int n)
+static int print_json(const char *key, const struct text *t)
 {
-	unsigned used;
-	struct text t = {0};
-	const struct command_row *row = command_find(word, (unsigned)n, &used);
-	if (!row)
-		return false;
-	text_add(&t, "usage: weirctl ");
-	command_write_help(&t, row);
-	print(stdout, &t, EXIT_DONE);
-	return true;
+	static char bytes[65536];
+	struct json j;
+	json_init(&j, bytes, sizeof(bytes));
+	json_obj_open(&j);
+	json_key(&j, key);
+	json_str(&j, (struct str){t->p, t->n});
+	json_obj_close(&j);
+	printf("%.*s\n", (int)json_finish(&j), bytes);
+	return EXIT_DONE;
 }
 
-static bool help_asked(const struct options *o)
+/* `help limits lift`, `help limits` and `limits lift --help`. */
+static int help_of(char **word, unsigned n)
 {
-	if (strcmp(o->command[0], "help") == 0)
-		return o->words == 1 ? print_help() == EXIT_DONE : help_of(o->command + 1, o->words - 1);
+	struct text t = {0};
+	int status = EXIT_USAGE;
+	if (command_help(word, n, &t) != COMMAND_FINE)
+		complain("%.*s", (int)strcspn(t.n ? t.p : "out of memory", "\n"),
+			 t.n ? t.p : "out of memory");
+	else
+		status = in_json ? print_json("help", &t) : print(stdout, &t, EXIT_DONE);
+	text_free(&t);
+	return status;
+}
+
+/* The command's words without its options. */
+static unsigned plain_words(const struct options *o, int from, char *word[WORDS_MAX])
+{
+	unsigned n = 0;
+	for (int i = from; i < o->words && n < WORDS_MAX && o->command[i][0] != '-'; i++)
+		word[n++] = o->command[i];
+	return n;
+}
+
+/* -1: none is asked for; else the exit status. */
+static int help_asked(const struct options *o)
+{
+	char *word[WORDS_MAX];
+	if (strcmp(o->command[0], "help") == 0) {
+		unsigned n = plain_words(o, 1, word);
+		return n || in_json ? help_of(word, n) : print_help();
+	}
 	for (int i = 1; i < o->words; i++)
 		if (strcmp(o->command[i], "--help") == 0 || strcmp(o->command[i], "-h") == 0)
-			return help_of(o->command, i);
-	return false;
+			return help_of(word, plain_words(o, 0, word));
+	return -1;
 }
 
 /* --- arguments --- */
@@ -389,9 +415,10 @@ int main(int argc, char **argv)
 		return status;
 	if (!o.by)
 		o.by = default_by();
-	if (help_asked(&o))
-		return EXIT_DONE;
 	in_json = o.json = wants_json(&o);
+	status = help_asked(&o);
+	if (status >= 0)
+		return status;
 	size_t n = write_line(&o, line);
 	if (!n)
 		return EXIT_USAGE;

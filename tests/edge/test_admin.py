@@ -295,6 +295,22 @@ def test_weirctl_alone_knows_its_help():
     assert run.returncode == 2
 
 
+@pytest.mark.parametrize("args, code, said", [
+    (["help", "limits"], 0, "limits restore"), (["help", "limits", "lift"], 0, "--everyone"), (["limits", "--help"], 0, "limits token"),
+    (["help", "foo"], 2, "unknown command `foo`"), (["foo", "--help"], 2, "unknown command `foo`"),
+    (["help", "limits", "lfit"], 2, "did you mean `limits lift`"), (["--json", "help", "foo"], 2, '"error"'),
+    (["help", "clients", "--json"], 0, '"help"')], ids=lambda a: "-".join(a) if isinstance(a, list) else None)
+def test_help_needs_no_weir(weir, args, code, said):
+    run = subprocess.run([weir_bin("weirctl"), "-s", "/tmp/no-such-weir.sock", *args], capture_output=True, text=True, timeout=10)
+    assert run.returncode == code and said in (run.stdout if code == 0 or "--json" in args else run.stderr), run
+    if args[0] == "help":    # and over the socket it is the same
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(weir.socket_path)
+            s.sendall(" ".join(args).encode() + b"\n")
+            answer = s.makefile().read()
+        assert answer.startswith("usage\n" if code else "ok\n") and said in answer
+
+
 # The socket itself
 
 def test_socket_mode(start, origin):
