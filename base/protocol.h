@@ -29,8 +29,8 @@ enum msg_type {
 	MSG_LOG,      /* to control: the access log was reopened; fds: the new one */
 	MSG_RELOAD,   /* to control: another config is in force; as START: struct start_info and fds, without
 			 shared memory */
-	MSG_RELOADED, /* to control, answers RELOAD_ASKED; arg: 1 done, 0 refused; bytes: the new hash or the
-			 errors as text */
+	MSG_RELOADED, /* to control, answers RELOAD_ASKED; arg: 1 done, 0 refused; bytes: the new hash, then
+			 a line a warning; or the errors as text */
 	MSG_PEER, /* to a worker; arg: worker number | PEER_RECEIVE; fds: one end of that worker's hand-over
 		     socket */
 	/* child to master */

@@ -292,17 +292,35 @@ struct reload_request {
 	struct request *request;
 };
 
-static void answer_reloaded(struct request *r, const char *hash)
+/* The next line of the text; false: it has no more. */
+static bool next_line(const char **text, struct str *line)
 {
+	*line = (struct str){*text, strcspn(*text, "\n")};
+	*text += line->n + (line->p[line->n] == '\n');
+	return line->n > 0;
+}
+
+/* `text`: the hash, and a line for each warning. */
+static void answer_reloaded(struct request *r, const char *text)
+{
+	struct str hash, line;
+	next_line(&text, &hash);
 	if (!r->line.json) {
-		text_add(&r->out, "reloaded: config %s is in force\n", hash);
+		text_add(&r->out, "reloaded: config %.*s is in force\n", (int)hash.n, hash.p);
+		while (next_line(&text, &line))
+			text_add(&r->out, "warning: %.*s\n", (int)line.n, line.p);
 		request_ok(r);
 		return;
 	}
 	struct json *j = request_json();
 	json_obj_open(j);
 	json_key(j, "hash");
-	json_str(j, str_of(hash));
+	json_str(j, hash);
+	json_key(j, "warnings");
+	json_arr_open(j);
+	while (next_line(&text, &line))
+		json_str(j, line);
+	json_arr_close(j);
 	json_obj_close(j);
 	request_ok_json(r);
 }

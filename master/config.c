@@ -14,7 +14,8 @@
 #define USER_NAME 256
 #define SHOWN(s) (s).n ? (int)(s).n : 6, (s).n ? (s).p : "(none)" /* for "%.*s" */
 
-static void tell_notes(const struct conf_notes *notes, bool plain, struct problems *p)
+static void tell_notes(const struct conf_notes *notes, bool plain, struct problems *p,
+		       struct problems *warned)
 {
 	if (plain && notes->errors) {
 		conf_notes_print(notes, stderr);
@@ -24,8 +25,7 @@ static void tell_notes(const struct conf_notes *notes, bool plain, struct proble
 		const struct conf_note *n = &notes->row[i];
 		if (n->warning)
 			log_warn("%s:%u:%u: %s", n->file, n->line, n->column, n->text);
-		else
-			problems_add(p, "%s:%u:%u: %s", n->file, n->line, n->column, n->text);
+		problems_add(n->warning ? warned : p, "%s:%u:%u: %s", n->file, n->line, n->column, n->text);
 	}
 }
 
@@ -53,7 +53,7 @@ struct config *config_load(const char *path, uint32_t generation, bool plain, st
 	c->generation = generation;
 	c->bundle_fd = -1;
 	c->conf = conf_load(bundle, &notes);
-	tell_notes(&notes, plain, p);
+	tell_notes(&notes, plain, p, &c->warned);
 	conf_notes_free(&notes);
 	if (!c->conf || !seal(c, bundle, p)) {
 		config_free(c);

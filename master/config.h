@@ -17,6 +17,7 @@ struct config {
 	uint32_t generation;
 	struct conf *conf;
 	int bundle_fd;
+	struct problems warned; /* what else there is to say of it */
 };
 
 struct owner { /* who gets what the master makes for its children; (uid_t)-1: nobody, they stay who they are
@@ -26,9 +27,9 @@ struct owner { /* who gets what the master makes for its children; (uid_t)-1: no
 };
 
 /*
- * Reads and checks. NULL: every error is a line of problems. Warnings of a good config are logged. With
- * `plain` what is wrong with the config goes to stderr instead, as `weir -t` writes it, and is not among the
- * problems.
+ * Reads and checks. NULL: every error is a line of problems. Warnings of a good config are logged, and kept.
+ * With `plain` what is wrong with the config goes to stderr instead, as `weir -t` writes it, and is not among
+ * the problems.
  */
 struct config *config_load(const char *path, uint32_t generation, bool plain, struct problems *);
 void config_free(struct config *);

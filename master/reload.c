@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "master/reload.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,6 +24,15 @@ static void answer(struct master *m, unsigned askers, bool well, const char *tex
 	struct child *control = master_control(m);
 	while (control && askers--)
 		child_tell(control, MSG_RELOADED, well, text);
+}
+
+/* The hash of the config in force, and a line for each warning of it. */
+static void answer_well(struct master *m, unsigned askers)
+{
+	char text[CONF_HASH + 1 + PROBLEMS_TEXT];
+	const struct problems *warned = &m->config->warned;
+	snprintf(text, sizeof(text), "%s%s%s", m->config->conf->hash, warned->n ? "\n" : "", warned->text);
+	answer(m, askers, true, text);
 }
 
 /* --- beginning --- */
@@ -170,7 +180,7 @@ void reload_settle(struct master *m)
 	for (unsigned i = 1; r->settling && m->now < r->settles_at && i < PROC_MAX; i++)
 		if (m->procs.child[i].state == CHILD_LEAVING && m->procs.child[i].accepts)
 			return;
-	answer(m, r->settling, true, m->config->conf->hash);
+	answer_well(m, r->settling);
 	r->settling = 0;
 }
 
@@ -234,7 +244,7 @@ void reload_refuse_all(struct master *m, const char *why)
 	struct reload *r = &m->reload;
 	if (r->next)
 		undo(m);
-	answer(m, r->settling, true, m->config->conf->hash);
+	answer_well(m, r->settling);
 	r->settling = 0;
 	answer(m, r->askers + r->askers_later, false, why);
 	r->askers = r->askers_later = 0;

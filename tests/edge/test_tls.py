@@ -543,6 +543,19 @@ def test_reload_of_certificates_under_load(serve, authority, leaf, origin):
     assert shown(w.tls, "a.example")[0] == serial(second)
 
 
+def test_reload_tells_of_a_certificate_that_has_expired(serve, authority):
+    live, old = authority.issue("a.example", name="live2"), authority.issue("a.example", days=-1)
+    w = serve({"certificate": live.pem, "key": live.key})
+    assert "warning" not in w.ctl("reload")
+    for to, made in ((live.pem, old.pem), (live.key, old.key)):
+        with open(made) as f, open(to, "w") as t:
+            t.write(f.read())
+    said = w.ctl("reload")
+    assert re.search(r"^reloaded: .*\nwarning: .*weir\.yaml:\d+:\d+: `certificate`: .* has expired on ", said)
+    told = w.ctl("reload", json=True)
+    assert told["hash"] == w.config_hash() and "has expired" in told["warnings"][0]
+
+
 def test_reload_refuses_a_key_that_does_not_fit(serve, authority, leaf):
     other = authority.issue("a.example")
     w = serve(leaf.yaml)
