@@ -90,6 +90,8 @@ static bool read_words(int argc, char **argv, struct words *w)
 			return false;
 		}
 	}
+	if (optind < argc)
+		fprintf(stderr, "weir: not expected: %s\n", argv[optind]);
 	return optind == argc;
 }
 

@@ -310,6 +310,13 @@ def test_usage(options):
     assert run.returncode == 2 and "usage" in (run.stderr + run.stdout).lower()
 
 
+@pytest.mark.parametrize("options, named", [(["-t", "-c", "a", "foo"], "not expected: foo"), (["foo", "-t"], "not expected: foo"),
+                                            (["-t", "--strict=1"], "--strict"), (["-tx"], "'x'")])
+def test_usage_names_what_is_wrong(options, named):
+    run = subprocess.run([weir_bin(), *options], capture_output=True, text=True, timeout=10)
+    assert run.returncode == 2 and named in run.stderr.partition("usage")[0]
+
+
 def test_version():
     run = subprocess.run([weir_bin(), "-V"], capture_output=True, text=True, timeout=10)
     assert run.returncode == 0
