@@ -9,9 +9,9 @@
 #include "base/dice.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "ratelimit/redis_map.h"
 
 #define MEMBERS_MAX 1024
-#define NOBODY UINT16_MAX
 #define HOST_MAX 256
 #define MOVES_MAX 4	/* of one call: MOVED, then ASK, and once more while a slot is on its way */
 #define PARKED_MAX 4096 /* calls that wait for a node */
@@ -20,6 +20,7 @@
 #define MAP_SOON (100 * USEC_PER_MSEC) /* to the next look at the map; doubled while there is trouble */
 #define MAP_LATER USEC_PER_SEC
 #define MAP_CALM (30 * USEC_PER_SEC)
+#define LOG_EVERY (10 * USEC_PER_SEC)
 
 /* A server that is known: by the url, as a node of the cluster, or as a replica that might become one. */
 struct member {
@@ -44,7 +45,7 @@ struct redis_servers {
 
 	struct member *member[MEMBERS_MAX]; /* with gaps; the first is the url's */
 	unsigned members;		    /* up to here */
-	uint16_t *owner;		    /* of each slot; NULL: SINGLE */
+	struct redis_map *map;		    /* by places in that list; NULL: SINGLE */
 	bool mapped;
 
 	struct redis_call map_call;
@@ -58,7 +59,8 @@ struct redis_servers {
 
 	struct list parked;
 	unsigned parked_n;
-	series_t failed_timeout;
+	series_t failed_timeout, failed_garbage;
+	struct log_limit map_log;
 	struct grave grave;
 };
 
@@ -133,7 +135,7 @@ static bool member_connect(struct member *m)
 		.redirected = on_redirected,
 	};
 	m->node = redis_node_new(&setup);
-	if (m->node && s->owner) {
+	if (m->node && s->map) {
 		redis_node_place(m->node, NULL, "");
 		m->awaited = s->loop->now + s->setup.timeout_us;
 	}
@@ -165,9 +167,9 @@ static bool can_be_asked(const struct member *m)
 
 static struct member *member_of(const struct redis_servers *s, unsigned slot)
 {
-	if (!s->owner)
+	if (!s->map)
 		return s->member[0];
-	return s->owner[slot] == NOBODY ? NULL : s->member[s->owner[slot]];
+	return s->map->owner[slot] == REDIS_NOBODY ? NULL : s->member[s->map->owner[slot]];
 }
 
 /* --- the state of all --- */
@@ -178,14 +180,6 @@ static void set_state(struct redis_servers *s, enum store_state to, const char *
 	s->state = to;
 	if (from != to)
 		s->setup.changed(s->setup.owner, from, to, why);
-}
-
-static bool any_slot_is_nobodys(const struct redis_servers *s)
-{
-	for (unsigned i = 0; i < REDIS_SLOTS; i++)
-		if (s->owner[i] == NOBODY)
-			return true;
-	return false;
 }
 
 static void sum_up(struct redis_servers *s)
@@ -202,7 +196,7 @@ static void sum_up(struct redis_servers *s)
 		connected += state != STORE_CONNECTING;
 	}
 	snprintf(why, sizeof(why), "%u of %u nodes answer", taking, nodes);
-	if (s->mapped && ready == nodes && !any_slot_is_nobodys(s))
+	if (s->mapped && ready == nodes && !redis_map_has_gaps(s->map))
 		set_state(s, STORE_READY, why);
 	else if (s->mapped && taking)
 		set_state(s, STORE_DEGRADED,
@@ -234,7 +228,7 @@ static bool in_trouble(const struct redis_servers *s)
 	for (unsigned i = 0; i < s->members; i++)
 		if (s->member[i] && s->member[i]->owns && !member_open(s->member[i]))
 			return true;
-	return !s->mapped || any_slot_is_nobodys(s);
+	return !s->mapped || redis_map_has_gaps(s->map);
 }
 
 static void look_again(struct redis_servers *s)
@@ -301,55 +295,39 @@ static void on_map_late(struct timeout *t)
 		redis_conn_drop(redis_node_conn(s->asked->node), REDIS_TIMEOUT, "no answer to CLUSTER SLOTS");
 }
 
-static bool is_map(const struct redis_reply *r)
+static void use_place(struct redis_servers *s, const struct member *from, const struct redis_range *range,
+		      unsigned k)
 {
-	struct redis_range range;
-	if (r->kind != REDIS_ARRAY || !r->count)
-		return false;
-	for (unsigned i = 0; i < r->count; i++)
-		if (!redis_range_read(&r->element[i], &range))
-			return false;
-	return true;
+	struct member *m = member_at(s, from, &range->place[k]);
+	if (!m)
+		return;
+	m->listed = true;
+	if (k || !member_connect(m))
+		return;
+	m->owns = true;
+	redis_map_give(s->map, range, m->at);
 }
 
+/* Masters first: where there is no room for all, replicas are not known. */
 static void read_map(struct redis_servers *s, const struct member *from, const struct redis_reply *r)
 {
 	struct redis_range range;
-	for (unsigned i = 0; i < REDIS_SLOTS; i++)
-		s->owner[i] = NOBODY;
+	redis_map_clear(s->map);
 	for (unsigned i = 0; i < s->members; i++)
 		if (s->member[i])
 			s->member[i]->listed = s->member[i]->owns = false;
-	for (unsigned i = 0; i < r->count; i++) {
-		redis_range_read(&r->element[i], &range);
-		for (unsigned k = 0; k < range.places; k++) {
-			struct member *m = member_at(s, from, &range.place[k]);
-			if (!m)
-				continue;
-			m->listed = true;
-			if (k || !member_connect(m))
-				continue;
-			m->owns = true;
-			for (unsigned slot = range.first; slot <= range.last; slot++)
-				s->owner[slot] = m->at;
-		}
-	}
+	for (unsigned i = 0; i < r->count; i++)
+		if (redis_range_read(&r->element[i], &range))
+			use_place(s, from, &range, 0);
+	for (unsigned i = 0; i < r->count; i++)
+		for (unsigned k = 1; redis_range_read(&r->element[i], &range) && k < range.places; k++)
+			use_place(s, from, &range, k);
 }
 
-static bool has_slot(const struct member *m, unsigned slot)
-{
-	return m->slots[slot / 64] >> slot % 64 & 1;
-}
-
-/* The least number that lies in one of its slots. */
 static void tell_place(struct member *m)
 {
 	char tag[REDIS_TAG];
-	for (unsigned i = 0; i < 10 * REDIS_SLOTS; i++) {
-		snprintf(tag, sizeof(tag), "%u", i);
-		if (has_slot(m, redis_slot(str_of(tag))))
-			break;
-	}
+	redis_map_tag(m->slots, tag, sizeof(tag));
 	redis_node_place(m->node, m->slots, tag);
 }
 
@@ -359,8 +337,8 @@ static void tell_places(struct redis_servers *s)
 		if (s->member[i])
 			memset(s->member[i]->slots, 0, sizeof(s->member[i]->slots));
 	for (unsigned slot = 0; slot < REDIS_SLOTS; slot++)
-		if (s->owner[slot] != NOBODY)
-			s->member[s->owner[slot]]->slots[slot / 64] |= (uint64_t)1 << slot % 64;
+		if (s->map->owner[slot] != REDIS_NOBODY)
+			s->member[s->map->owner[slot]]->slots[slot / 64] |= (uint64_t)1 << slot % 64;
 	for (unsigned i = 0; i < s->members; i++)
 		if (s->member[i] && s->member[i]->owns)
 			tell_place(s->member[i]);
@@ -393,6 +371,14 @@ static void use_map(struct redis_servers *s, const struct redis_reply *r)
 	loop_soon(s->loop, &s->parked_soon);
 }
 
+static void refuse_map(struct redis_servers *s, const char *fault)
+{
+	unsigned missed;
+	metric_add(s->failed_garbage, 1);
+	if (log_limit_pass(&s->map_log, s->loop->now, LOG_EVERY, &missed))
+		log_warn("redis %s: its map of the cluster is not used: %s", s->asked->place, fault);
+}
+
 static void on_map(struct redis_call *call, const struct redis_reply *r)
 {
 	struct redis_servers *s = list_entry(call, struct redis_servers, map_call);
@@ -400,9 +386,12 @@ static void on_map(struct redis_call *call, const struct redis_reply *r)
 	timeout_disarm(&s->late_timer);
 	if (s->freed)
 		return;
-	if (is_map(r))
+	const char *fault = redis_map_fault(r);
+	if (!fault)
 		use_map(s, r);
-	else if (r->kind == REDIS_ERROR && r->failure == REDIS_OTHER && !s->mapped)
+	else if (r->kind != REDIS_ERROR)
+		refuse_map(s, fault);
+	else if (r->failure == REDIS_OTHER && !s->mapped)
 		log_error("rate limit store: the server is no node of a Redis Cluster, and "
 			  "rate_limit.redis.cluster is on");
 	s->asked = NULL;
@@ -412,11 +401,9 @@ static void on_map(struct redis_call *call, const struct redis_reply *r)
 /* From one server to a cluster; there is no way back. */
 static bool learn(struct redis_servers *s)
 {
-	s->owner = malloc(REDIS_SLOTS * sizeof(*s->owner));
-	if (!s->owner)
+	s->map = redis_map_new();
+	if (!s->map)
 		return false;
-	for (unsigned i = 0; i < REDIS_SLOTS; i++)
-		s->owner[i] = NOBODY;
 	if (s->member[0]->node)
 		redis_node_place(s->member[0]->node, NULL, "");
 	set_state(s, STORE_CONNECTING, "it is a Redis Cluster");
@@ -439,7 +426,7 @@ static void on_node_changed(struct redis_node *n, void *owner, enum store_state 
 	m->awaited = 0;
 	if (s->freed) /* the nodes go one after the other, and those that are gone have no state */
 		return;
-	if (!s->owner && !(connected && is_cluster(s, m) && learn(s))) {
+	if (!s->map && !(connected && is_cluster(s, m) && learn(s))) {
 		set_state(s, to, why);
 		return;
 	}
@@ -542,7 +529,7 @@ static bool on_redirected(struct redis_node *n, void *owner, struct node_call *c
 	(void)n;
 	if (s->target.cluster == REDIS_CLUSTER_OFF || to.kind == REDIS_STAY || s->freed)
 		return false;
-	if (!s->owner) {
+	if (!s->map) {
 		if (!learn(s))
 			return false;
 		ask_map(s, from);
@@ -551,7 +538,7 @@ static bool on_redirected(struct redis_node *n, void *owner, struct node_call *c
 	if (m && !member_connect(m))
 		return false;
 	if (m && to.kind == REDIS_MOVE) {
-		s->owner[to.slot] = m->at;
+		s->map->owner[to.slot] = m->at;
 		m->owns = true;
 		want_map(s);
 	}
@@ -584,7 +571,7 @@ enum store_state redis_servers_state(const struct redis_servers *s)
 
 bool redis_servers_is_cluster(const struct redis_servers *s)
 {
-	return s->owner != NULL;
+	return s->map != NULL;
 }
 
 const struct redis_server *redis_servers_of(const struct redis_servers *s, unsigned slot)
@@ -606,7 +593,7 @@ const struct redis_server *redis_servers_each(const struct redis_servers *s, uns
 {
 	for (unsigned k = 0; k < s->members; k++) {
 		const struct member *m = s->member[k];
-		if (!m || !m->node || (s->owner && !m->owns) || i--)
+		if (!m || !m->node || (s->map && !m->owns) || i--)
 			continue;
 		*state = redis_node_state(m->node);
 		*place = m->place;
@@ -640,7 +627,7 @@ static void destroy(struct redis_servers *s)
 	for (unsigned i = 0; i < s->members; i++)
 		free(s->member[i]);
 	redis_target_free(&s->target);
-	free(s->owner);
+	free(s->map);
 	free(s);
 }
 
@@ -666,6 +653,8 @@ static void init(struct redis_servers *s, const struct redis_servers_setup *setu
 	timeout_class_init(&s->parked_class, s->loop, PARKED_LOOK);
 	metric_label(labels, sizeof(labels), "kind", redis_failure_name(REDIS_TIMEOUT));
 	s->failed_timeout = metric_series(METRIC_STORE_FAILURES, labels);
+	metric_label(labels, sizeof(labels), "kind", redis_failure_name(REDIS_GARBAGE));
+	s->failed_garbage = metric_series(METRIC_STORE_FAILURES, labels);
 }
 
 struct redis_servers *redis_servers_new(const struct redis_servers_setup *setup)

@@ -12,7 +12,8 @@
  * there this once, TRYAGAIN sends it again after a moment: none of them was executed. While the node to go to
  * is being connected the call waits for it, until its own `until`. The map is asked anew of a node that
  * answers: soon after a MOVED and again and again, with jitter, while a slot's node does not answer or has no
- * node; else every half minute. When no node answers the url is tried again, and the replicas.
+ * node; else every half minute. An answer that is no map in every part is told (log, metric) and changes
+ * nothing. When no node answers the url is tried again, and the replicas.
  *
  * `changed` comes from the loop, and from redis_servers_late; `done` of the calls as in redis_node.h.
  */

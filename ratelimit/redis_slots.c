@@ -27,57 +27,17 @@ unsigned redis_slot(struct str key)
 	return redis_crc16(key.p, key.n) % REDIS_SLOTS;
 }
 
-/* --- CLUSTER SLOTS --- */
+/* --- where a server is --- */
 
-static bool is_text(const struct redis_reply *r)
+bool redis_host_fits(struct str host)
 {
-	return r->kind == REDIS_STRING || r->kind == REDIS_STATUS;
-}
-
-/*
- * [host, port, id, [more]]: the host is nil where the server prefers not to say, and "?" where a name is
- * preferred and the node has none; then `more` (since 7.0: "ip", address, "hostname", name) may know it.
- */
-static struct str host_of(const struct redis_reply *place)
-{
-	const struct redis_reply *host = &place->element[0];
-	const struct redis_reply *more = place->count > 3 ? &place->element[3] : NULL;
-	if (is_text(host) && !str_eq(host->text, STR("?")))
-		return host->text;
-	if (host->kind == REDIS_NIL || !more || more->kind != REDIS_ARRAY)
-		return STR_NONE;
-	for (unsigned i = 0; i + 1 < more->count; i += 2)
-		if (is_text(&more->element[i]) && str_eq(more->element[i].text, STR("ip")) &&
-		    is_text(&more->element[i + 1]))
-			return more->element[i + 1].text;
-	return STR_NONE;
-}
-
-static bool read_place(const struct redis_reply *r, struct redis_place *p)
-{
-	if (r->kind != REDIS_ARRAY || r->count < 2 || r->element[1].kind != REDIS_INTEGER)
-		return false;
-	if (!is_text(&r->element[0]) && r->element[0].kind != REDIS_NIL)
-		return false;
-	int64_t port = r->element[1].integer;
-	*p = (struct redis_place){host_of(r), (uint16_t)port};
-	return port > 0 && port <= UINT16_MAX;
-}
-
-bool redis_range_read(const struct redis_reply *r, struct redis_range *out)
-{
-	if (r->kind != REDIS_ARRAY || r->count < 3 || r->element[0].kind != REDIS_INTEGER ||
-	    r->element[1].kind != REDIS_INTEGER)
-		return false;
-	int64_t first = r->element[0].integer, last = r->element[1].integer;
-	if (first < 0 || last < first || last >= REDIS_SLOTS || !read_place(&r->element[2], &out->place[0]))
-		return false;
-	out->first = (unsigned)first;
-	out->last = (unsigned)last;
-	out->places = 1;
-	for (unsigned i = 3; i < r->count && out->places < REDIS_RANGE_PLACES; i++)
-		out->places += read_place(&r->element[i], &out->place[out->places]);
-	return true;
+	for (size_t i = 0; i < host.n; i++) {
+		char c = host.p[i], low = c | 0x20;
+		if (!((low >= 'a' && low <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+		      c == '_' || c == ':'))
+			return false;
+	}
+	return host.n <= 253;
 }
 
 /* --- MOVED SLOT HOST:PORT and ASK SLOT HOST:PORT --- */
@@ -103,6 +63,8 @@ static bool read_where(struct str s, struct redis_redirect *r)
 	r->place.host = (struct str){s.p, (size_t)(colon - s.p)};
 	if (str_eq(r->place.host, STR("?")))
 		r->place.host = STR_NONE;
+	if (!redis_host_fits(r->place.host))
+		return false;
 	s = (struct str){colon + 1, s.n - (size_t)(colon - s.p) - 1};
 	if (!take_number(&s, UINT16_MAX, &port) || s.n || !port)
 		return false;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hash slots of a Redis Cluster: in which one a key lies, and what the servers say of who has it (CLUSTER
- * SLOTS, MOVED, ASK). Pure functions; the texts that are handed out lie in the reply that was read.
+ * Hash slots of a Redis Cluster: in which one a key lies, and where an error of a server says that it is
+ * (MOVED, ASK); see redis_map.h for the map of all. Pure functions; the texts that are handed out lie in the
+ * reply that was read.
  */
 #ifndef WEIR_RATELIMIT_REDIS_SLOTS_H
 #define WEIR_RATELIMIT_REDIS_SLOTS_H
@@ -11,10 +12,8 @@
 #include <stdint.h>
 
 #include "base/str.h"
-#include "ratelimit/redis_reply.h"
 
 #define REDIS_SLOTS 16384
-#define REDIS_RANGE_PLACES 8 /* a master and its replicas; more are passed over */
 
 /* CRC-16/XMODEM: polynomial 0x1021, from 0. */
 uint16_t redis_crc16(const char *bytes, size_t n);
@@ -29,14 +28,8 @@ struct redis_place {
 	uint16_t port;
 };
 
-struct redis_range {
-	unsigned first, last;
-	unsigned places;
-	struct redis_place place[REDIS_RANGE_PLACES]; /* the master first */
-};
-
-/* One element of the answer to CLUSTER SLOTS. False: it is none. */
-bool redis_range_read(const struct redis_reply *, struct redis_range *);
+/* Letters, digits and .-_: as in names and addresses, up to 253; or nothing at all. */
+bool redis_host_fits(struct str host);
 
 enum redis_redirect_kind { REDIS_STAY, REDIS_MOVE, REDIS_ASK_THERE, REDIS_TRY_AGAIN };
 struct redis_redirect {

@@ -7,6 +7,7 @@
  * the number of requests, then the bytes.
  */
 #include "ratelimit/redis_info.h"
+#include "ratelimit/redis_map.h"
 #include "ratelimit/redis_script.h"
 #include "ratelimit/redis_slots.h"
 #include "tests/fuzz/fuzz.h"
@@ -107,6 +108,26 @@ static void check_range(const struct redis_reply *r)
 		promise(range.place[i].port > 0 && (!range.place[i].host.n || range.place[i].host.p));
 }
 
+/* All of what is believed is ranges, and no slot has two masters. */
+static void check_map(const struct redis_reply *r)
+{
+	static bool taken[REDIS_SLOTS];
+	struct redis_range range;
+
+	if (redis_map_fault(r))
+		return;
+	memset(taken, 0, sizeof(taken));
+	for (unsigned i = 0; i < r->count; i++) {
+		promise(redis_range_read(&r->element[i], &range) && range.places);
+		for (unsigned slot = range.first; slot <= range.last; slot++) {
+			promise(!taken[slot]);
+			taken[slot] = true;
+		}
+		for (unsigned k = 0; k < range.places; k++)
+			promise(redis_host_fits(range.place[k].host));
+	}
+}
+
 static void check_redirect(struct str error)
 {
 	struct redis_redirect d = redis_redirect_read(error);
@@ -130,6 +151,7 @@ static void check_info(struct str text)
 
 static void check_cluster(const struct redis_reply *r)
 {
+	check_map(r);
 	check_range(r);
 	for (unsigned i = 0; r->kind == REDIS_ARRAY && i < r->count; i++)
 		check_range(&r->element[i]);

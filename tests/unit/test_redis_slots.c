@@ -45,77 +45,6 @@ static void keys_have_their_slots(void **state)
 			 redis_slot(STR("203.0.113.9")));
 }
 
-/* --- replies --- */
-
-static const struct redis_reply *parsed(struct redis_parser *p, const char *bytes)
-{
-	bool failed;
-	assert_true(redis_parser_reset(p));
-	assert_true(redis_parser_feed(p, bytes, strlen(bytes)));
-	const struct redis_reply *r = redis_parser_next(p, &failed);
-	assert_non_null(r);
-	return r;
-}
-
-static void ranges_are_read(void **state)
-{
-	(void)state;
-	struct redis_parser *p = redis_parser_new();
-	struct redis_range r;
-	assert_true(redis_range_read(parsed(p, "*4\r\n:5461\r\n:10922\r\n"
-					       "*4\r\n$9\r\n127.0.0.1\r\n:7001\r\n$2\r\nid\r\n*0\r\n"
-					       "*3\r\n$7\r\nreplica\r\n:7004\r\n$2\r\nid\r\n"),
-				     &r));
-	assert_int_equal(r.first, 5461);
-	assert_int_equal(r.last, 10922);
-	assert_int_equal(r.places, 2);
-	assert_true(str_eq(r.place[0].host, STR("127.0.0.1")));
-	assert_int_equal(r.place[0].port, 7001);
-	assert_true(str_eq(r.place[1].host, STR("replica")));
-	/* Where it does not say its host it is on that of the one that was asked. */
-	static const char *const here[] = {
-		"*3\r\n:0\r\n:0\r\n*3\r\n$0\r\n\r\n:7001\r\n$2\r\nid\r\n",
-		"*3\r\n:0\r\n:0\r\n*4\r\n$-1\r\n:7001\r\n$2\r\nid\r\n*2\r\n$2\r\nip\r\n$9\r\n127.0.0.9\r\n",
-		"*3\r\n:0\r\n:0\r\n*3\r\n$1\r\n?\r\n:7001\r\n$2\r\nid\r\n",
-	};
-	for (size_t i = 0; i < sizeof(here) / sizeof(here[0]); i++) {
-		assert_true(redis_range_read(parsed(p, here[i]), &r));
-		assert_int_equal(r.place[0].host.n, 0);
-		assert_int_equal(r.place[0].port, 7001);
-	}
-	/* A node that should be named and has no name: its address is told beside. */
-	assert_true(redis_range_read(
-		parsed(p, "*3\r\n:0\r\n:0\r\n*4\r\n$1\r\n?\r\n:7001\r\n$2\r\nid\r\n*2\r\n$2\r\nip\r\n"
-			  "$9\r\n127.0.0.9\r\n"),
-		&r));
-	assert_true(str_eq(r.place[0].host, STR("127.0.0.9")));
-	redis_parser_free(p);
-}
-
-static void ranges_that_are_none(void **state)
-{
-	(void)state;
-	static const char *const bad[] = {
-		"+OK\r\n",
-		"*0\r\n",
-		"*2\r\n:0\r\n:5\r\n",
-		"*3\r\n:5\r\n:0\r\n*2\r\n$1\r\na\r\n:1\r\n",
-		"*3\r\n:-1\r\n:0\r\n*2\r\n$1\r\na\r\n:1\r\n",
-		"*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:1\r\n",
-		"*3\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:0\r\n",
-		"*3\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:65536\r\n",
-		"*3\r\n:0\r\n:5\r\n*2\r\n:1\r\n:1\r\n",
-		"*3\r\n:0\r\n:5\r\n$1\r\na\r\n",
-		"*3\r\n$1\r\n0\r\n:5\r\n*2\r\n$1\r\na\r\n:1\r\n",
-	};
-	struct redis_parser *p = redis_parser_new();
-	struct redis_range r;
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		if (redis_range_read(parsed(p, bad[i]), &r))
-			fail_msg("taken: %s", bad[i]);
-	redis_parser_free(p);
-}
-
 static void redirects_are_read(void **state)
 {
 	(void)state;
@@ -137,6 +66,9 @@ static void redirects_are_read(void **state)
 		{"MOVED x 127.0.0.1:6381", REDIS_STAY, 0, "", 0},
 		{"MOVED 99999999999999999999 127.0.0.1:6381", REDIS_STAY, 0, "", 0},
 		{"MOVED 1 127.0.0.1", REDIS_STAY, 0, "", 0},
+		{"MOVED 1 127.0.0.1 :6381", REDIS_STAY, 0, "", 0},
+		{"MOVED 1 node\x01:6381", REDIS_STAY, 0, "", 0},
+		{"MOVED 1 node/../x:6381", REDIS_STAY, 0, "", 0},
 		{"MOVED 1 127.0.0.1:", REDIS_STAY, 0, "", 0},
 		{"MOVED 1 127.0.0.1:0", REDIS_STAY, 0, "", 0},
 		{"MOVED 1 127.0.0.1:65536", REDIS_STAY, 0, "", 0},
@@ -193,8 +125,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(crc16_of_the_known_vectors),
 		cmocka_unit_test(keys_have_their_slots),
-		cmocka_unit_test(ranges_are_read),
-		cmocka_unit_test(ranges_that_are_none),
 		cmocka_unit_test(redirects_are_read),
 		cmocka_unit_test(info_is_read),
 	};
