@@ -153,14 +153,22 @@ struct forgive {
 	char text[CIDR_TEXT];
 };
 
-static void answer_forgiven(struct request *r, const char *client, bool shared)
+/* How far a forgiving went: what stands in the store is cleared before the weirs, which are told of it. */
+enum forgiven { FORGIVEN_HERE, FORGIVEN_IN_STORE, FORGIVEN_EVERYWHERE };
+
+static void answer_forgiven(struct request *r, const char *client, enum forgiven how)
 {
+	static const char *const event[] = {
+		[FORGIVEN_HERE] = ", on this weir only",
+		[FORGIVEN_IN_STORE] = ", and the other weirs could not be told",
+		[FORGIVEN_EVERYWHERE] = "",
+	};
 	const struct fleet_member *m;
 	unsigned live;
-	bool redis = request_conf(r)->rate_limit.redis;
+	bool redis = request_conf(r)->rate_limit.redis, shared = how == FORGIVEN_EVERYWHERE;
 	fleet_members(r->control->fleet, &m, &live);
 	events_add(EVENT_CLIENT, "client %s was forgiven by %s (uid %u)%s", client, r->by, r->uid,
-		   redis && !shared ? ", on this weir only" : "");
+		   redis ? event[how] : "");
 	if (r->line.json) {
 		struct json *j = request_json();
 		json_obj_open(j);
@@ -177,6 +185,11 @@ static void answer_forgiven(struct request *r, const char *client, bool shared)
 	if (shared)
 		text_add(&r->out, "forgave %s in the store and on %u weir%s\n", client, live,
 			 live == 1 ? "" : "s");
+	else if (how == FORGIVEN_IN_STORE)
+		text_add(&r->out,
+			 "forgave %s in the store and on this weir: the others could not be told, and may "
+			 "refuse the client until its window ends; do it again in a moment\n",
+			 client);
 	else if (redis)
 		text_add(&r->out,
 			 "forgave %s on this weir only: the store is away; do it again when it is back\n",
@@ -186,13 +199,14 @@ static void answer_forgiven(struct request *r, const char *client, bool shared)
 	request_ok(r);
 }
 
-static void finish_forgive(struct forgive *f, bool shared)
+static void finish_forgive(struct forgive *f, bool in_store)
 {
 	struct request *r = f->request;
+	enum forgiven how = in_store ? FORGIVEN_IN_STORE : FORGIVEN_HERE;
 	fleet_forget(r->control->fleet, &f->client);
-	if (shared)
-		fleet_forgiven(r->control->fleet, &f->client);
-	answer_forgiven(r, f->text, shared);
+	if (in_store && fleet_forgiven(r->control->fleet, &f->client))
+		how = FORGIVEN_EVERYWHERE;
+	answer_forgiven(r, f->text, how);
 	free(f);
 }
 

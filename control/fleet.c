@@ -155,16 +155,17 @@ void fleet_mark_seen(struct fleet *f, const char *id, usec_t left)
 	s->until = f->c->loop.now + left + USEC_PER_SEC;
 }
 
-void fleet_forgiven(struct fleet *f, const struct client_id *client)
+bool fleet_forgiven(struct fleet *f, const struct client_id *client)
 {
 	if (f->state != FLEET_READY || f->outbox_n == SYNC_FORGIVEN)
-		return;
+		return false;
 	struct sync_forgiven *out = &f->outbox[f->outbox_n++];
 	lift_args_id(out->id);
 	out->client = *client;
 	fleet_mark_seen(f, out->id, FLEET_FORGIVEN_MS * USEC_PER_MSEC);
 	snprintf(f->news, sizeof(f->news), "forgiven %s", out->id);
 	fleet_push(f);
+	return true;
 }
 
 /* --- waiting for the other weirs --- */

@@ -123,8 +123,9 @@ void fleet_revoke(struct fleet *, usec_t until, struct fleet_wait *w);
 
 /* Forgets the client's windows and refusals on this weir, and voids what is under way. */
 void fleet_forget(struct fleet *, const struct client_id *);
-/* Tells the other weirs to do the same, after the caller has removed the windows from the store. */
-void fleet_forgiven(struct fleet *, const struct client_id *);
+/* Tells the other weirs to do the same, after the caller has removed the windows from the store. False: they
+ * are not told, for the store is away or more is waiting to be told than may. */
+bool fleet_forgiven(struct fleet *, const struct client_id *);
 
 /* The store's servers, for single questions, such as where a client stands. NULL: ALONE. */
 struct redis_servers *fleet_servers(const struct fleet *);
