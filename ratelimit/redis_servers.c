@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ratelimit/redis_servers.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +9,11 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "ratelimit/redis_map.h"
+#include "ratelimit/redis_parked.h"
 
 #define MEMBERS_MAX 1024
 #define HOST_MAX 256
-#define MOVES_MAX 4	/* of one call: MOVED, then ASK, and once more while a slot is on its way */
-#define PARKED_MAX 4096 /* calls that wait for a node */
-#define PARKED_LOOK (5 * USEC_PER_MSEC) /* how often they are looked after */
+#define MOVES_MAX 4 /* of one call: MOVED, then ASK, and once more while a slot is on its way */
 #define MAP_WITHIN USEC_PER_SEC
 #define MAP_SOON (100 * USEC_PER_MSEC) /* to the next look at the map; doubled while there is trouble */
 #define MAP_LATER USEC_PER_SEC
@@ -53,12 +51,10 @@ struct redis_servers {
 	bool map_out, hurry;
 	usec_t pause;
 	struct dice dice;
-	struct timeout_class map_class, late_class, parked_class;
-	struct timeout map_timer, late_timer, parked_timer;
-	struct task parked_soon;
+	struct timeout_class map_class, late_class;
+	struct timeout map_timer, late_timer;
 
-	struct list parked;
-	unsigned parked_n;
+	struct redis_parked parked; /* calls that wait for a node */
 	series_t failed_timeout, failed_garbage;
 	struct log_limit map_log;
 	struct grave grave;
@@ -368,7 +364,7 @@ static void use_map(struct redis_servers *s, const struct redis_reply *r)
 	s->mapped = true;
 	let_go(s);
 	sum_up(s);
-	loop_soon(s->loop, &s->parked_soon);
+	redis_parked_soon(&s->parked);
 }
 
 static void refuse_map(struct redis_servers *s, const char *fault)
@@ -438,7 +434,7 @@ static void on_node_changed(struct redis_node *n, void *owner, enum store_state 
 		want_map(s);
 	sum_up(s);
 	if (to == STORE_READY)
-		loop_soon(s->loop, &s->parked_soon);
+		redis_parked_soon(&s->parked);
 }
 
 /* --- calls --- */
@@ -446,7 +442,7 @@ static void on_node_changed(struct redis_node *n, void *owner, enum store_state 
 bool redis_servers_open(const struct redis_servers *s, unsigned slot)
 {
 	const struct member *m = member_of(s, slot);
-	return member_open(m) || (member_awaited(m) && s->parked_n < PARKED_MAX);
+	return member_open(m) || (member_awaited(m) && !redis_parked_full(&s->parked));
 }
 
 void redis_servers_late(struct redis_servers *s, struct node_call *c)
@@ -459,18 +455,6 @@ void redis_servers_late(struct redis_servers *s, struct node_call *c)
 	metric_add(s->failed_timeout, 1);
 }
 
-static bool park(struct redis_servers *s, struct node_call *c)
-{
-	if (s->parked_n == PARKED_MAX)
-		return false;
-	c->node = NULL;
-	list_push(&s->parked, &c->link);
-	s->parked_n++;
-	if (!timeout_armed(&s->parked_timer))
-		timeout_arm(&s->parked_class, &s->parked_timer);
-	return true;
-}
-
 bool redis_servers_send(struct redis_servers *s, struct node_call *c)
 {
 	const struct member *m = member_of(s, c->slot);
@@ -478,47 +462,23 @@ bool redis_servers_send(struct redis_servers *s, struct node_call *c)
 	c->moves = 0;
 	c->again = c->late = c->ask_there = false;
 	if (member_awaited(m))
-		return park(s, c);
+		return redis_parked_add(&s->parked, c);
 	return m && m->node && redis_node_send(m->node, c, false);
 }
 
-static void lost(struct node_call *c, enum redis_failure f)
+/* It waited, and may go now. */
+static bool take_parked(void *owner, struct node_call *c)
 {
-	static const char text[] = "no node took it";
-	struct redis_reply r = {.kind = REDIS_ERROR, .failure = f, .text = {text, sizeof(text) - 1}};
-	c->done(c, &r);
-}
-
-static void look_after_parked(struct redis_servers *s)
-{
-	for (unsigned n = s->parked_n; n && !s->freed; n--) {
-		struct list *first = list_pop(&s->parked);
-		assert(first); /* parked_n of them are there */
-		struct node_call *c = list_entry(first, struct node_call, link);
-		struct member *m = c->ask_there ? s->member[c->there] : member_of(s, c->slot);
-		s->parked_n--;
-		if (c->late || c->until <= s->loop->now)
-			lost(c, REDIS_MOVED);
-		else if (!member_open(m) || !redis_node_send(m->node, c, c->ask_there))
-			park(s, c);
-	}
-}
-
-static void on_parked_timer(struct timeout *t)
-{
-	look_after_parked(list_entry(t, struct redis_servers, parked_timer));
-}
-
-static void on_parked_soon(struct task *t)
-{
-	look_after_parked(list_entry(t, struct redis_servers, parked_soon));
+	const struct redis_servers *s = owner;
+	const struct member *m = c->ask_there ? s->member[c->there] : member_of(s, c->slot);
+	return member_open(m) && redis_node_send(m->node, c, c->ask_there);
 }
 
 static bool go_there(struct redis_servers *s, struct node_call *c, struct member *m, bool asking)
 {
 	c->there = m->at;
 	c->ask_there = asking;
-	return (member_open(m) && redis_node_send(m->node, c, asking)) || park(s, c);
+	return (member_open(m) && redis_node_send(m->node, c, asking)) || redis_parked_add(&s->parked, c);
 }
 
 static bool on_redirected(struct redis_node *n, void *owner, struct node_call *c, const struct redis_reply *r)
@@ -547,7 +507,7 @@ static bool on_redirected(struct redis_node *n, void *owner, struct node_call *c
 	c->moves++;
 	if (to.kind == REDIS_TRY_AGAIN) {
 		c->ask_there = false;
-		return park(s, c);
+		return redis_parked_add(&s->parked, c);
 	}
 	if (!m)
 		return false;
@@ -623,7 +583,7 @@ static void destroy(struct redis_servers *s)
 {
 	timeout_class_drop(&s->map_class);
 	timeout_class_drop(&s->late_class);
-	timeout_class_drop(&s->parked_class);
+	redis_parked_drop(&s->parked);
 	for (unsigned i = 0; i < s->members; i++)
 		free(s->member[i]);
 	redis_target_free(&s->target);
@@ -644,13 +604,10 @@ static void init(struct redis_servers *s, const struct redis_servers_setup *setu
 	s->setup.target = NULL;
 	dice_init(&s->dice);
 	s->map_call.done = on_map;
-	list_init(&s->parked);
-	task_init(&s->parked_soon, on_parked_soon);
+	redis_parked_init(&s->parked, s->loop, s, take_parked);
 	timeout_init(&s->map_timer, on_map_timer);
 	timeout_init(&s->late_timer, on_map_late);
-	timeout_init(&s->parked_timer, on_parked_timer);
 	timeout_class_init(&s->late_class, s->loop, MAP_WITHIN);
-	timeout_class_init(&s->parked_class, s->loop, PARKED_LOOK);
 	metric_label(labels, sizeof(labels), "kind", redis_failure_name(REDIS_TIMEOUT));
 	s->failed_timeout = metric_series(METRIC_STORE_FAILURES, labels);
 	metric_label(labels, sizeof(labels), "kind", redis_failure_name(REDIS_GARBAGE));
@@ -678,19 +635,14 @@ struct redis_servers *redis_servers_new(const struct redis_servers_setup *setup)
 
 void redis_servers_free(struct redis_servers *s)
 {
-	struct list *first;
 	if (!s || s->freed)
 		return;
 	s->freed = true;
 	for (unsigned i = 0; i < s->members; i++)
 		if (s->member[i])
 			member_disconnect(s->member[i]);
-	while ((first = list_pop(&s->parked)))
-		lost(list_entry(first, struct node_call, link), REDIS_CLOSED);
-	s->parked_n = 0;
-	task_cancel(&s->parked_soon);
+	redis_parked_end(&s->parked);
 	timeout_disarm(&s->map_timer);
 	timeout_disarm(&s->late_timer);
-	timeout_disarm(&s->parked_timer);
 	loop_bury(s->loop, &s->grave, on_buried);
 }
