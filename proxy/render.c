@@ -77,12 +77,35 @@ static struct str authority(const struct exchange *x)
 	return exchange_field(x, FIELD_HOST);
 }
 
+/*
+ * Lines of one name read as one list, to which each proxy appends at the right, as to X-Forwarded-For: the
+ * trusted peer's own word is the last. What stands left of it may be anybody's.
+ */
+static struct str last_word(const struct exchange *x, enum field_id id)
+{
+	const struct h1_field *last = NULL;
+	for (const struct h1_field *f = h1_find(&x->req, id); f; f = h1_find_next(&x->req, f))
+		last = f;
+	if (!last)
+		return STR_NONE;
+	struct str value = h1_value(x->base, last);
+	const char *comma = value.n ? memrchr(value.p, ',', value.n) : NULL;
+	size_t skip = comma ? (size_t)(comma + 1 - value.p) : 0;
+	return str_trim((struct str){value.p + skip, value.n - skip});
+}
+
+/* One of the two, as we write it; of a trusted peer that says neither, what the connection shows counts. */
 static struct str forwarded_proto(const struct exchange *x)
 {
-	struct str said = exchange_field(x, FIELD_X_FORWARDED_PROTO);
-	if (x->client->peer_trusted && (str_ieq(said, STR("http")) || str_ieq(said, STR("https"))))
-		return said;
-	return x->client->secure ? STR("https") : STR("http");
+	bool secure = x->client->secure;
+	if (x->client->peer_trusted) {
+		struct str said = last_word(x, FIELD_X_FORWARDED_PROTO);
+		if (str_ieq(said, STR("https")))
+			secure = true;
+		else if (str_ieq(said, STR("http")))
+			secure = false;
+	}
+	return secure ? STR("https") : STR("http");
 }
 
 static char *put_forwarding(char *p, struct exchange *x, struct str host)

@@ -559,6 +559,15 @@ def test_forwarded_proto_of_a_stranger_is_not_believed(weir):
     assert weir.origin.last().get_all("X-Forwarded-For") == ["127.0.0.5"]
 
 
+@pytest.mark.parametrize("lines, proto", [
+    (["http", "https"], "https"), (["https", "http"], "http"), (["https, http"], "http"), (["http", "http ,HTTPS"], "https"),
+    (["https", "ftp"], "http"), (["https,"], "http"), (["https", ""], "http"), (["https http"], "http")])
+def test_forwarded_proto_is_the_last_word_of_the_trusted_peer(weir, lines, proto):
+    """What stands left of it came through the peer, and may be the client's."""
+    assert weir.get(headers=[("X-Forwarded-Proto", line) for line in lines], xff="203.0.113.7").status == 200
+    assert weir.origin.last().get_all("X-Forwarded-Proto") == [proto]
+
+
 def test_headers_keep_their_order_repeats_and_bytes(weir):
     weir.get(headers=[("X-B", "2"), ("X-A", "1"), ("X-B", "3"), ("X-Bytes", "caf\xe9 \xff"), ("X-Empty", ""),
                       ("Cookie", "a=1"), ("Cookie", "b=2"), ("X-Long", "v" * 8000)])
