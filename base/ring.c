@@ -106,16 +106,24 @@ void ring_commit(enum ring_kind kind, size_t n)
 	}
 }
 
-static void skip_record(struct ring *r, const struct header *h)
+static void skip_record(struct ring *r, size_t len)
 {
 	uint64_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
-	atomic_store_explicit(&r->tail, tail + HEADER + PAD(h->len), memory_order_release);
+	atomic_store_explicit(&r->tail, tail + HEADER + PAD(len), memory_order_release);
+}
+
+/* Read once: its producer may write over it between a check and its use. */
+static struct header header_once(const struct ring *r, uint64_t pos)
+{
+	const volatile struct header *h =
+		(const volatile struct header *)(const void *)(r->data + pos % RING_BYTES);
+	return (struct header){h->len, h->is_line};
 }
 
 /* Whether a record of that length lies within what was written, and within the ring. */
 static bool sound(uint64_t tail, uint64_t head, uint32_t len)
 {
-	uint64_t n = HEADER + (uint64_t)PAD((uint64_t)len);
+	uint64_t n = HEADER + PAD((uint64_t)len);
 	return head % 8 == 0 && head - tail <= RING_BYTES && n <= head - tail &&
 	       n <= RING_BYTES - tail % RING_BYTES;
 }
@@ -128,23 +136,22 @@ const char *ring_peek(enum ring_kind kind, unsigned slot, size_t *n)
 		uint64_t head = atomic_load_explicit(&r->head, memory_order_acquire);
 		if (tail == head)
 			return NULL;
-		struct header *h = header_at(r, tail);
-		if (!sound(tail, head, h->len)) { /* a producer gone mad: start over at its head */
+		struct header h = header_once(r, tail);
+		if (!sound(tail, head, h.len)) { /* a producer gone mad: start over at its head */
 			atomic_store(&r->tail, head & ~(uint64_t)7);
 			return NULL;
 		}
-		if (h->is_line) {
-			*n = h->len;
-			return (const char *)h + HEADER;
+		if (h.is_line) {
+			*n = h.len;
+			return (const char *)header_at(r, tail) + HEADER;
 		}
-		skip_record(r, h);
+		skip_record(r, h.len);
 	}
 }
 
-void ring_release(enum ring_kind kind, unsigned slot)
+void ring_release(enum ring_kind kind, unsigned slot, size_t n)
 {
-	struct ring *r = &all[kind].ring[slot];
-	skip_record(r, header_at(r, atomic_load_explicit(&r->tail, memory_order_relaxed)));
+	skip_record(&all[kind].ring[slot], n);
 }
 
 static bool any_line(struct rings *of_kind)

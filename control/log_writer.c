@@ -141,7 +141,7 @@ static bool drain_slot(struct sink *s, unsigned slot)
 	unsigned count = 0;
 	while (count < LINES_A_TURN && (line = ring_peek(s->kind, slot, &n)) != NULL) {
 		take_line(s, line, n);
-		ring_release(s->kind, slot);
+		ring_release(s->kind, slot, n);
 		count++;
 	}
 	return count > 0;

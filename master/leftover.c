@@ -37,7 +37,7 @@ static bool write_ring(enum ring_kind kind, unsigned slot, int fd, usec_t until)
 	while ((line = ring_peek(kind, slot, &n)) != NULL) {
 		if (fd >= 0 && !write_patiently(fd, line, n, until))
 			return false;
-		ring_release(kind, slot);
+		ring_release(kind, slot, n);
 	}
 	return true;
 }

@@ -201,7 +201,7 @@ static void in_a_ring_lines_go_through_it_and_never_wait(void **state)
 	assert_non_null(p);
 	assert_int_equal(p[n - 1], '\n');
 	assert_non_null(memmem(p, n, "worker 3: through the ring", 26));
-	ring_release(RING_OWN, 1);
+	ring_release(RING_OWN, 1, n);
 	begin(true, LOG_INFO);
 	for (int i = 0; i < 20000; i++)
 		log_info("nobody reads this, and it is number %d", i);
@@ -210,7 +210,7 @@ static void in_a_ring_lines_go_through_it_and_never_wait(void **state)
 		char want[20];
 		int len = snprintf(want, sizeof(want), "number %u\"}\n", lines);
 		assert_memory_equal(p + n - len, want, len);
-		ring_release(RING_OWN, 1);
+		ring_release(RING_OWN, 1, n);
 	}
 	assert_true(lines > 1000 && lines < 20000);
 	series_t dropped = metric_series(METRIC_LOG_DROPPED, ring_label(RING_OWN));
