@@ -10,6 +10,7 @@ void body_begin(struct body_in *b, enum h1_framing framing, uint64_t length, con
 	b->no_trailers = false;
 	b->error = 0;
 	b->why = NULL;
+	b->stops = STR_NONE;
 	b->left = length;
 	b->total = 0;
 	if (framing == H1_FRAMING_CHUNKED)
@@ -122,6 +123,11 @@ static bool put_trailer(struct body_out *out, const struct h1_chunked *c)
 	       buf_append(out->held, "\r\n", 2);
 }
 
+static bool drops_trailer(const struct body_in *b)
+{
+	return b->no_trailers || (b->stops.n && str_ieq(b->chunked.name, b->stops));
+}
+
 static bool put_end(struct body_out *out)
 {
 	return !out->chunked || (put_last_chunk(out) && buf_append(out->held, "\r\n", 2));
@@ -180,7 +186,7 @@ static enum body_move move_framed(struct body_in *b, struct buf *from, bool eof,
 			ok = put_chunk(out, slice);
 			break;
 		case BODY_TRAILER:
-			ok = b->no_trailers || put_trailer(out, &b->chunked);
+			ok = drops_trailer(b) || put_trailer(out, &b->chunked);
 			break;
 		case BODY_END:
 			ok = put_end(out);

@@ -24,6 +24,7 @@ struct body_in {
 	bool no_trailers; /* they are dropped */
 	uint16_t error;	  /* after BODY_MOVE_BAD: the status for it */
 	const char *why;  /* static text */
+	struct str stops; /* the name of a trailer that is dropped alone; n == 0: none */
 	uint64_t left;	  /* of H1_FRAMING_LENGTH */
 	uint64_t total;	  /* content bytes so far */
 	struct h1_chunked chunked;

@@ -406,6 +406,7 @@ static enum flow begin_response(struct exchange *x)
 	body_begin(&x->resp_body, (enum h1_framing)h->framing, h->content_length,
 		   &x->worker->response_limits);
 	x->resp_body.no_trailers = h->connection_fields;
+	x->resp_body.stops = x->worker->conf->log.user_header;
 	x->to_client.chunked = framing == OUT_CHUNKED;
 	buf_consume(&s->in, h->length);
 	return FLOW_GO;

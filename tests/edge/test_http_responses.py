@@ -364,6 +364,17 @@ def test_interim_response_does_not_tell_who_the_user_is(start, origins):
     assert weir.wait_log()[0]["visitor"]["userId"] == "u-42"
 
 
+def test_trailers_do_not_tell_who_the_user_is(start, origins):
+    def script(conn):
+        conn.read_request()
+        conn.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+                  b"X-Sum: 1\r\nx-uSER-id: u-42\r\nX-User-Idle: 2\r\n\r\n")
+    weir = start(base_config(origins(script=script), log={"user_header": "X-User-Id"}))
+    with weir.client() as c:
+        res = c.request("GET", "/", headers=[("TE", "trailers")])
+    assert res.body == b"a" and res.trailers == [("X-Sum", "1"), ("X-User-Idle", "2")]
+
+
 @pytest.mark.parametrize("n, status", [(100, 200), (101, 502), (5000, 502)])
 def test_interim_responses_are_bounded_in_number(weir, n, status):
     for version in ("1.1", "1.0"):
