@@ -116,6 +116,7 @@ bool upstream_open(struct upstream *u, struct loop *loop, const struct conf_upst
 		s->row = servers_find(conf->name, conf->server[i].text);
 		assert(s->row); /* claimed by the master before it spawned us */
 		list_init(&s->pooled);
+		list_init(&s->resting);
 		name_server(s);
 	}
 	u->next = board_slot() % conf->servers;
@@ -128,14 +129,19 @@ bool upstream_open(struct upstream *u, struct loop *loop, const struct conf_upst
 	return true;
 }
 
+static unsigned close_all(struct list *of)
+{
+	unsigned closed = 0;
+	for (struct list *l; (l = list_first(of)); closed++)
+		sconn_close(list_entry(l, struct sconn, link));
+	return closed;
+}
+
 unsigned upstream_close_pooled(struct upstream *u)
 {
 	unsigned closed = 0;
-	for (unsigned i = 0; i < u->conf->servers; i++) {
-		struct list *l;
-		for (; (l = list_first(&u->server[i].pooled)); closed++)
-			sconn_close(list_entry(l, struct sconn, link));
-	}
+	for (unsigned i = 0; i < u->conf->servers; i++)
+		closed += close_all(&u->server[i].pooled) + close_all(&u->server[i].resting);
 	return closed;
 }
 
@@ -203,7 +209,7 @@ static void set_state(struct sconn *s, enum sconn_state to)
 		s->user = NULL;
 		s->user_ctx = NULL;
 		if (s->rests)
-			list_push(&s->server->pooled, &s->link);
+			list_push(&s->server->resting, &s->link);
 		else
 			list_push_front(&s->server->pooled, &s->link);
 		s->server->pooled_n++;
@@ -379,9 +385,11 @@ static struct sconn *from_pool(struct server *srv, const struct upstream_user *u
 {
 	struct list *first = list_first(&srv->pooled);
 	if (!first)
+		first = list_first(&srv->resting);
+	if (!first)
 		return NULL;
 	struct sconn *s = list_entry(first, struct sconn, link);
-	if (s->rests > srv->up->loop->now) /* behind all that do not: there are no others */
+	if (s->rests > srv->up->loop->now) /* it is the one that rested longest */
 		return NULL;
 	set_state(s, SCONN_BUSY);
 	s->user = user;
@@ -457,12 +465,23 @@ static struct timeout_class *keep_class(struct sconn *s)
 	return c;
 }
 
+/* Of a pool that is not empty: the longest idle of those that rested, or of the others. */
+static struct sconn *longest_idle(struct server *s)
+{
+	struct list *rested = list_first(&s->resting);
+	struct list *other = list_empty(&s->pooled) ? NULL : s->pooled.prev;
+	if (!rested || !other)
+		return list_entry(rested ? rested : other, struct sconn, link);
+	struct sconn *a = list_entry(rested, struct sconn, link), *b = list_entry(other, struct sconn, link);
+	return a->pooled_at < b->pooled_at ? a : b;
+}
+
 static void make_room(struct server *s)
 {
 	if (s->pooled_n < s->up->conf->pool)
 		return;
 	metric_add(s->up->pool_full, 1);
-	sconn_close(list_entry(s->pooled.prev, struct sconn, link));
+	sconn_close(longest_idle(s));
 }
 
 void sconn_release(struct sconn *s, usec_t rest)
@@ -475,7 +494,8 @@ void sconn_release(struct sconn *s, usec_t rest)
 	st->unsure = false; /* a reset behind the last bytes is met by the next write; a try to read costs a
 			       call */
 	make_room(s->server);
-	s->rests = rest ? st->loop->now + rest : 0;
+	s->pooled_at = st->loop->now;
+	s->rests = rest ? s->pooled_at + rest : 0;
 	set_state(s, SCONN_POOLED);
 	timeout_arm(keep_class(s), &s->timeout);
 }

@@ -54,10 +54,11 @@ struct server {
 	struct server_row *row; /* shared with the other workers */
 	struct upstream *up;
 	struct list pooled;	   /* struct sconn, last used first */
+	struct list resting;	   /* those that rest for a moment first, or did: last used last */
 	struct tls_memory session; /* with TLS, to resume */
 	const char *tls_name;	   /* what its certificate must bear; NULL: nothing is asked for */
 	char address[ADDR_TEXT];   /* of tls_name, where no name is set */
-	unsigned pooled_n;
+	unsigned pooled_n; /* in both */
 };
 
 struct upstream {
@@ -84,9 +85,10 @@ struct sconn {
 	bool reused;	  /* it has served an exchange before this one */
 	bool unasked;	  /* bytes or a FIN were there before its present request was written */
 	usec_t taken_at;  /* out of the pool: the loop's now, which tells the turn */
+	usec_t pooled_at; /* into the pool */
 	usec_t rests;	  /* in the pool, until then; 0: it may be taken at once */
 	uint32_t keep_s;  /* the origin's Keep-Alive: timeout; 0: none */
-	struct list link; /* in server.pooled */
+	struct list link; /* in server.pooled or server.resting */
 	struct grave grave;
 };
 

@@ -183,3 +183,31 @@ def test_idle_connections_to_a_server_are_capped(origin, start, held):
     for c in held:
         assert c.request().status == 200
     assert origin.accepted == 10
+
+
+@pytest.mark.parametrize("methods", [["HEAD", "HEAD", "GET"], ["GET", "HEAD", "GET"], ["HEAD", "GET", "HEAD"], ["HEAD", "HEAD", "HEAD"]])
+def test_a_full_pool_lets_the_one_go_that_is_idle_for_longest(origins, start, held, methods):
+    """Whether it rested before it could be used again, as after HEAD, or not."""
+    go, numbers, closed = [threading.Event() for _ in methods], {}, []
+
+    def script(conn):
+        req = conn.read_head()
+        i = int(req.path[1:])
+        numbers[i] = conn
+        go[i].wait(20)
+        conn.respond(200, b"" if methods[i] == "HEAD" else b"x")
+        if conn.wait_closed(20):
+            closed.append(i)
+    origin = origins(script=script)
+    weir = start(base_config(origin, workers=1, upstreams={
+        "main": {"servers": [origin.address], "pool": 2, "timeouts": {"keepalive": "60s"}}}))
+    for i, method in enumerate(methods):
+        held.append(weir.client())
+        held[-1].send(build(method, "/%d" % i))
+        wait_for(lambda i=i: i in numbers, 10)
+    for i, method in enumerate(methods):
+        go[i].set()
+        assert held[i].read_response(method).status == 200
+        wait_for(lambda i=i: weir.metric("weir_upstream_pooled_connections") == min(i + 1, 2), 10)
+    wait_for(lambda: closed, 10)
+    assert closed == [0]
