@@ -14,6 +14,7 @@
 #include "proxy/client.h"
 
 #define ACCEPTS_A_TURN 64
+#define ACCEPTS_AT_END 4096 /* what the kernel may have queued; who comes while we leave is not waited for */
 #define PAUSE_US (100 * USEC_PER_MSEC) /* after descriptors ran out */
 #define UNEVEN_MIN 32		       /* connections more than the mean before any is handed on */
 
@@ -362,7 +363,7 @@ struct listeners *listeners_open(struct worker *w, const struct worker_fds *fds)
 static void close_one(struct listener *one, bool last)
 {
 	event_del(&one->event);
-	while (last && accept_one(one))
+	for (int i = 0; last && i < ACCEPTS_AT_END && accept_one(one); i++)
 		;
 	event_del(&one->event);
 	close(one->fd);
@@ -375,7 +376,7 @@ void listeners_close(struct listeners *l, bool last)
 	for (unsigned i = 0; i < l->count; i++)
 		close_one(&l->listener[i], last);
 	if (l->receive >= 0) {
-		while (take_parcel(l))
+		for (int i = 0; i < ACCEPTS_AT_END && take_parcel(l); i++)
 			;
 		event_del(&l->receive_event);
 		close(l->receive);
