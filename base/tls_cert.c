@@ -168,9 +168,10 @@ void tls_cert_free(struct tls_cert *c)
 	free(c);
 }
 
-bool tls_cert_is_ecdsa(const struct tls_cert *c)
+bool tls_cert_is_rsa(const struct tls_cert *c)
 {
-	return EVP_PKEY_get_base_id(c->key) != EVP_PKEY_RSA;
+	int id = EVP_PKEY_get_base_id(c->key);
+	return id == EVP_PKEY_RSA || id == EVP_PKEY_RSA_PSS;
 }
 
 static wall_t wall_of(const ASN1_TIME *t)

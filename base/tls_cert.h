@@ -31,7 +31,8 @@ void tls_cert_free(struct tls_cert *); /* NULL is harmless */
 unsigned tls_cert_names(const struct tls_cert *);
 struct str tls_cert_name(const struct tls_cert *, unsigned i);
 
-bool tls_cert_is_ecdsa(const struct tls_cert *);
+/* Of RSA, RSA-PSS too; else it is one of elliptic curves. */
+bool tls_cert_is_rsa(const struct tls_cert *);
 
 /* When it begins and ends to hold. */
 void tls_cert_valid(const struct tls_cert *, wall_t *from, wall_t *until);

@@ -112,7 +112,7 @@ static int choose_certificate(SSL *ssl, int *alert, void *arg)
 
 static enum kind kind_of(const struct tls_cert *c)
 {
-	return tls_cert_is_ecdsa(c) ? KIND_ECDSA : KIND_RSA;
+	return tls_cert_is_rsa(c) ? KIND_RSA : KIND_ECDSA;
 }
 
 static bool insert_name(struct tls_server *s, unsigned at, struct str text)

@@ -240,7 +240,7 @@ static void show_certificate(const struct conf_listen *l, const struct conf_cert
 	tls_cert_valid(cert, &from, &until);
 	show_day(day, until);
 	printf("certificate of %.*s: %s until %s, for", (int)l->text.n, l->text.p,
-	       tls_cert_is_ecdsa(cert) ? "ECDSA" : "RSA", day);
+	       tls_cert_is_rsa(cert) ? "RSA" : "ECDSA", day);
 	for (unsigned i = 0; i < tls_cert_names(cert); i++)
 		printf("%s %.*s", i ? "," : "", (int)tls_cert_name(cert, i).n, tls_cert_name(cert, i).p);
 	puts(tls_cert_names(cert) ? "" : " no name");

@@ -158,13 +158,14 @@ def test_certificate_by_name(serve, authority, leaf):
         assert shown(w.tls, name)[0] == serial(leaf), name
 
 
-def test_ecdsa_goes_before_rsa(serve, authority):
-    rsa, ec = authority.issue("a.example", kind="RSA"), authority.issue("a.example")
+@pytest.mark.parametrize("kind", ["RSA", "RSA-PSS"])
+def test_ecdsa_goes_before_rsa(serve, authority, kind):
+    rsa, ec = authority.issue("a.example", kind=kind), authority.issue("a.example")
     w = serve([rsa.yaml, ec.yaml])
     assert shown(w.tls, "a.example")[1] == "EC"
     assert shown(w.tls, None)[1] == "EC"
     old = context(version=ssl.TLSVersion.TLSv1_2, ciphers="ECDHE-RSA-AES128-GCM-SHA256")
-    assert shown(w.tls, "a.example", old)[1] == "RSA"
+    assert shown(w.tls, "a.example", old) == (serial(rsa), "RSA")
 
 
 def test_alpn(serve, leaf):

@@ -78,7 +78,8 @@ class Authority:
 
 
 def _kind(kind):
-    return {"EC": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "RSA": ["rsa:2048"]}[kind]
+    return {"EC": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "RSA": ["rsa:2048"],
+            "RSA-PSS": ["rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"]}[kind]
 
 
 def context(authority=None, alpn=None, version=None, ciphers=None):
