@@ -172,10 +172,15 @@ static char *put_request_framing(char *p, struct exchange *x)
 	return p;
 }
 
-/* A stranger's word about the port he came to is worth nothing; the load balancer's is. */
-static bool untrusted(const struct exchange *x, const struct h1_field *f)
+/* What stays behind of this request (enum field_flag). */
+static unsigned request_stops(const struct exchange *x)
 {
-	return f->id == FIELD_X_FORWARDED_PORT && !x->client->peer_trusted;
+	unsigned flags = FIELD_HOP | FIELD_OURS;
+	if (!x->client->peer_trusted)
+		flags |= FIELD_OF_PROXY;
+	if (x->site->rules)
+		flags |= FIELD_PATH;
+	return flags;
 }
 
 bool render_request(struct exchange *x)
@@ -191,8 +196,9 @@ bool render_request(struct exchange *x)
 	p = fmt_str(p, host);
 	p = LIT(p, "\r\n");
 	struct run run = {.base = x->base};
+	const unsigned stops = request_stops(x);
 	for (const struct h1_field *f = h->field, *end = f + h->fields; f < end; f++) {
-		if (field_is(f->id, FIELD_HOP | FIELD_OURS) || f->flags & H1_FIELD_STOPS || untrusted(x, f))
+		if (field_is(f->id, stops) || f->flags & H1_FIELD_STOPS)
 			continue;
 		p = put_line(&run, p, f);
 	}

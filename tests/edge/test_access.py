@@ -180,3 +180,11 @@ def test_websocket_is_guarded_like_the_rest(start, origin):
         assert c.ws_open("/ws", headers=[("X-Forwarded-For", STRANGER)]).status == 403
     with weir.client() as c:
         assert c.ws_open("/ws", headers=[("X-Forwarded-For", OFFICE)]).status == 101
+
+
+@pytest.mark.parametrize("name", ["X-Original-URL", "X-Rewrite-URL", "x-ORIGINAL-url"])
+def test_another_path_beside_the_one_that_was_judged_stops_where_paths_have_rules(weir, name):
+    for host, passes in (("api.example", []), ("dev.example", []), ("other.example", ["/api/admin/"])):
+        assert weir.get("/", host=host, xff=OFFICE, headers=[(name, "/api/admin/")]).status == 200
+        assert weir.origin.last().get_all(name) == passes
+    assert weir.get("/", host="api.example", xff=OFFICE, headers=[(name.replace("-", "_"), "/api/admin/")]).status == 400

@@ -366,7 +366,7 @@ Authorization Proxy-Authorization Proxy-Authenticate WWW-Authenticate Cookie Set
 X-Forwarded-Host X-Forwarded-Port X-Real-IP X-Request-Id X-Weir-Lift X-Amzn-Trace-Id traceparent Via Expect Max-Forwards Range
 If-Match If-None-Match If-Modified-Since If-Unmodified-Since If-Range Cache-Control Pragma Content-Type Content-Encoding
 Content-Range Age Date Expires Location Vary Retry-After Origin RateLimit X_Forwarded_For Transfer_Encoding Content.Length
-X_REAL_IP Proxy""".split()
+X_REAL_IP Proxy X-Original-URL X-Rewrite-URL""".split()
 
 
 def test_trailers_that_would_change_the_message_are_dropped(weir):
