@@ -72,6 +72,8 @@ static void forget_try(struct exchange *x)
 	x->sent_at = x->first_at = 0;
 	x->server_wait.class = NULL;
 	x->to_server.to = NULL;
+	x->client_wait.class = NULL; /* it is not read from until there is a server */
+	timeout_disarm(&x->client->timeout);
 }
 
 /* Before a response: once more to another server or on a fresh connection, or it is the end of it. */
@@ -596,9 +598,18 @@ static enum flow drain_request(struct exchange *x)
 	return FLOW_OVER;
 }
 
+/* Its body is read: on its way to a server that takes it, or to be dropped behind the response. */
+static bool awaits_body(const struct exchange *x)
+{
+	const struct sconn *s = x->server;
+	if (x->req_body.done || x->req_cut)
+		return false;
+	return s ? s->state == SCONN_BUSY && s->stream.can_write : x->resp_done;
+}
+
 /*
  * Whose turn it is to move bytes. All has been written that could be: a stream that can't be written to is
- * one whose peer does not take what there is for it.
+ * one whose peer does not take what there is for it. A client that is not read from has no turn.
  */
 static struct timeout_class *client_class(struct exchange *x)
 {
@@ -607,8 +618,7 @@ static struct timeout_class *client_class(struct exchange *x)
 		return &w->tunnel;
 	if (!x->client->stream.can_write)
 		return &w->body;
-	bool server_takes = !x->server || x->server->stream.can_write;
-	return !x->req_body.done && !x->req_cut && server_takes ? &w->body : NULL;
+	return awaits_body(x) ? &w->body : NULL;
 }
 
 static struct timeout_class *server_class(struct exchange *x)

@@ -106,6 +106,37 @@ def test_time_that_the_origin_takes_is_not_the_clients(origins, start):
         assert c.read_response().body == b"%d" % size
 
 
+def test_time_in_which_weir_connects_once_more_is_not_the_clients(start):
+    """The server closes, and takes no other connection for longer than timeouts.body: nobody reads from the client."""
+    server, stuffing = socket.create_server(("127.0.0.1", 0), backlog=0), []
+    weir = start(base_config(timeouts={"body": "500ms"}, upstreams={
+        "main": {"servers": ["127.0.0.1:%d" % server.getsockname()[1]], "timeouts": {"connect": "30s"}}}))
+    with server, weir.client(timeout=60) as c:
+        c.send(build("PUT", "/", [("Content-Length", "5")]))
+        first, _ = server.accept()
+        for _ in range(4):
+            stuffing.append(socket.socket())
+            stuffing[-1].setblocking(False)
+            stuffing[-1].connect_ex(server.getsockname())
+        first.close()
+        wait_for(lambda: weir.metric("weir_upstream_retries_total") == 1, 10)
+        time.sleep(1)    # twice timeouts.body
+        for s in stuffing:
+            s.close()
+        c.send(b"hello")
+        server.settimeout(30)
+        while True:
+            conn, _ = server.accept()
+            with conn:
+                got = conn.recv(4096)
+                while got and not got.endswith(b"hello"):
+                    got += conn.recv(4096)
+                if got:
+                    conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    break
+        assert c.read_response().body == b"ok"
+
+
 # Responses
 
 def slow_reader(weir, target, rcvbuf=4096):
