@@ -493,7 +493,7 @@ def test_handed_on_to_a_worker_of_another_config(start, origin, leaf):
     os.kill(still, signal.SIGSTOP)
     try:
         conns = [socket.create_connection(("127.0.0.1", plain), 30) for _ in range(300)]
-        wait_for(lambda: w.metric("weir_connections_handed_over_total") >= 1, 5)
+        wait_for(lambda: w.metric("weir_connections_handed_over_total") >= 1, 30)
         w.reload(dict(config, listen=config["listen"][::-1]))
     finally:
         os.kill(still, signal.SIGCONT)
