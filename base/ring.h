@@ -31,8 +31,8 @@ char *ring_reserve(enum ring_kind);
 void ring_commit(enum ring_kind, size_t n);
 
 /*
- * For the reader: the next line of that slot, NULL when there is none. ring_release lets the room of that line
- * go, whose length it is told: what stands in shared memory was checked once and may be another by now.
+ * For the reader: the next line of that slot, NULL when there is none. ring_release lets the room of that
+ * line go, whose length it is told: what stands in shared memory was checked once and may be another by now.
  */
 const char *ring_peek(enum ring_kind, unsigned slot, size_t *n);
 void ring_release(enum ring_kind, unsigned slot, size_t n);

@@ -10,7 +10,8 @@
 	"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                                         \
 	"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 
-/* Not const, as OpenSSL's macros would have it. RSA-PSS is with keys of plain RSA, rsa_pss_pss with its own. */
+/* Not const, as OpenSSL's macros would have it. RSA-PSS is with keys of plain RSA, rsa_pss_pss with its own.
+ */
 static char groups[] = "X25519:P-256:P-384";
 static char signatures[] =
 	"ECDSA+SHA256:ed25519:ECDSA+SHA384:ECDSA+SHA512:RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:"

@@ -35,8 +35,9 @@ enum field_flag {
 	FIELD_SINGLE = 1 << 4, /* a second line of it makes the head ambiguous and is refused */
 	FIELD_GUARD =
 		1 << 5, /* a look-alike (`X_Real_IP`), which CGI-like origins cannot tell apart, is refused */
-	FIELD_OF_PROXY = 1 << 6, /* a stranger's word of it is worth nothing: it passes from trusted peers only */
-	FIELD_PATH = 1 << 7,	 /* names a path that no rule has looked at: it stops at sites with path rules */
+	FIELD_OF_PROXY =
+		1 << 6,	     /* a stranger's word of it is worth nothing: it passes from trusted peers only */
+	FIELD_PATH = 1 << 7, /* names a path that no rule has looked at: it stops at sites with path rules */
 };
 
 struct field_row {     /* 32 bytes, for a shift as index */

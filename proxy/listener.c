@@ -14,7 +14,7 @@
 #include "proxy/client.h"
 
 #define ACCEPTS_A_TURN 64
-#define ACCEPTS_AT_END 4096 /* what the kernel may have queued; who comes while we leave is not waited for */
+#define ACCEPTS_AT_END 4096	       /* as many as the kernel may have queued */
 #define PAUSE_US (100 * USEC_PER_MSEC) /* after descriptors ran out */
 #define UNEVEN_MIN 32		       /* connections more than the mean before any is handed on */
 

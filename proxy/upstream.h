@@ -58,7 +58,7 @@ struct server {
 	struct tls_memory session; /* with TLS, to resume */
 	const char *tls_name;	   /* what its certificate must bear; NULL: nothing is asked for */
 	char address[ADDR_TEXT];   /* of tls_name, where no name is set */
-	unsigned pooled_n; /* in both */
+	unsigned pooled_n;	   /* in both */
 };
 
 struct upstream {
