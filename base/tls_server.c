@@ -104,9 +104,10 @@ static int choose_certificate(SSL *ssl, int *alert, void *arg)
 	const struct tls_server *s = arg;
 	const char *asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	const struct name *n = asked ? find_for(s, asked) : NULL;
-	(void)alert;
-	if (n && n->ctx != s->first)
-		SSL_set_SSL_CTX(ssl, n->ctx);
+	if (n && n->ctx != s->first && !SSL_set_SSL_CTX(ssl, n->ctx)) {
+		*alert = SSL_AD_INTERNAL_ERROR; /* out of memory: rather none than another name's */
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	}
 	return n ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 }
 
