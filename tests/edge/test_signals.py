@@ -323,7 +323,7 @@ def test_crashed_worker_tells_its_signal(start, origin):
     weir = start(config(origin), expect_crash=True)
     os.kill(weir.workers()[0], signal.SIGSEGV)
     weir.wait_own_log("SIGSEGV|signal 11|segmentation")
-    wait_for(lambda: len(weir.workers()) == 2, 3)
+    wait_for(lambda: len(weir.workers()) == 2, 20)
 
 
 def test_silent_worker_is_aborted_and_replaced(start, origin):
