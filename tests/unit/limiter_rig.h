@@ -22,14 +22,20 @@ static struct loop loop;
 static const struct policy *shop_policy[4];
 static unsigned shop_policies;
 
-static inline void *new_region(size_t *bytes)
+static const struct table_size few_clients = {2000, 1 << 20};
+
+static inline void *region_of(const struct table_size *size, size_t *bytes)
 {
-	const struct table_size size = {2000, 1 << 20};
-	*bytes = table_bytes(&size);
+	*bytes = table_bytes(size);
 	void *mem = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (mem == MAP_FAILED || table_format(mem, *bytes, &size, (const uint8_t *)"0123456789abcdef") < 0)
+	if (mem == MAP_FAILED || table_format(mem, *bytes, size, (const uint8_t *)"0123456789abcdef") < 0)
 		rig_die("table");
 	return mem;
+}
+
+static inline void *new_region(size_t *bytes)
+{
+	return region_of(&few_clients, bytes);
 }
 
 struct shop {
@@ -40,10 +46,15 @@ struct shop {
 	struct redis_target target;
 };
 
-static inline void shop_open_with(struct shop *s, int port, enum limiter_on_failure on_failure)
+static inline void shop_table(struct shop *s, const struct table_size *size)
 {
-	s->mem = new_region(&s->bytes);
+	s->mem = region_of(size, &s->bytes);
 	s->table = table_attach(s->mem, s->bytes, 1);
+}
+
+/* On a table that is there. */
+static inline void shop_limit(struct shop *s, int port, enum limiter_on_failure on_failure)
+{
 	if (port)
 		s->target = rig_target(port);
 	struct limiter_setup setup = {
@@ -58,6 +69,12 @@ static inline void shop_open_with(struct shop *s, int port, enum limiter_on_fail
 	};
 	s->limiter = limiter_new(&setup);
 	assert_non_null(s->limiter);
+}
+
+static inline void shop_open_with(struct shop *s, int port, enum limiter_on_failure on_failure)
+{
+	shop_table(s, &few_clients);
+	shop_limit(s, port, on_failure);
 }
 
 static inline uint64_t in_state(const char *state)
@@ -98,8 +115,23 @@ static inline void shop_open(struct shop *s)
 	rig_until(&loop, is_state, READY);
 }
 
+/* With those that may be carried for; the second may be NULL. */
+static inline void shop_carries(const struct policy *p, const struct policy *q)
+{
+	shop_policy[0] = p;
+	shop_policy[1] = q;
+	shop_policies = q ? 2 : 1;
+}
+
+static inline void shop_open_for(struct shop *s, const struct policy *p, const struct policy *q)
+{
+	shop_carries(p, q);
+	shop_open(s);
+}
+
 static inline void shop_close(struct shop *s)
 {
+	shop_policies = 0;
 	limiter_free(s->limiter);
 	turn_for(3 * USEC_PER_MSEC);
 	assert_int_equal(metric_family_sum(METRIC_STORE_STATE, NULL), 0);

@@ -371,7 +371,6 @@ static void a_walk_finds_them(void **state)
 	close_region(&r);
 }
 
-/* A reload to another store keeps what was admitted: none of it was told to the new one. */
 /* What is admitted while a carry is under way is not forgotten when that one is answered. */
 static void more_while_it_is_carried(void **state)
 {
@@ -391,6 +390,7 @@ static void more_while_it_is_carried(void **state)
 	close_region(&r);
 }
 
+/* A reload to another store keeps what was admitted: none of it was told to the new one. */
 static void a_window_becomes_a_journal(void **state)
 {
 	(void)state;
@@ -617,10 +617,7 @@ static void an_outage_is_no_amnesty(void **state)
 	struct shop s;
 	struct request r;
 	struct policy p = policy_of("default", 10, MINUTE), q = policy_of("other", 10, MINUTE);
-	shop_policy[0] = &p;
-	shop_policy[1] = &q;
-	shop_policies = 2;
-	shop_open(&s);
+	shop_open_for(&s, &p, &q);
 	for (unsigned i = 0; i < 2; i++)
 		assert_true(ask_one(&s, &r, 1, &p)->granted);
 	rig_do(&redis, "SAVE"); /* it comes back with its data */
@@ -640,7 +637,6 @@ static void an_outage_is_no_amnesty(void **state)
 	assert_int_equal(llen(&q, 1), 1);
 	forget_dump();
 	shop_close(&s);
-	shop_policies = 0;
 }
 
 /* Redis goes away again before the client comes back: what was carried for him meanwhile counts here too. */
@@ -650,9 +646,7 @@ static void a_second_outage_is_none_either(void **state)
 	struct shop s;
 	struct request r;
 	struct policy p = policy_of("again", 10, MINUTE);
-	shop_policy[0] = &p;
-	shop_policies = 1;
-	shop_open(&s);
+	shop_open_for(&s, &p, NULL);
 	assert_true(ask_one(&s, &r, 1, &p)->granted);
 	rig_kill(&redis);
 	rig_until(&loop, is_state, CONNECTING);
@@ -668,7 +662,6 @@ static void a_second_outage_is_none_either(void **state)
 		assert_int_equal(ask_one(&s, &r, 1, &p)->granted, i < 10 - there);
 	rig_start(&redis);
 	shop_close(&s);
-	shop_policies = 0;
 }
 
 /* Answers that are under way when a lift begins or ends are of admissions that Redis may lose like others. */
@@ -703,7 +696,7 @@ static void emptied(struct shop *s, const struct policy *p, const char *how)
 {
 	struct request r;
 	struct table_stats stats;
-	shop_open(s);
+	shop_open_for(s, p, NULL);
 	for (unsigned i = 0; i < 7; i++)
 		for (unsigned c = 1; c < 20; c++)
 			assert_true(ask_one(s, &r, (uint8_t)c, p)->granted);
@@ -735,12 +728,9 @@ static void a_redis_that_forgot(void **state)
 	(void)state;
 	struct shop s;
 	struct policy p = policy_of("default", 10, MINUTE);
-	shop_policy[0] = &p;
-	shop_policies = 1;
 	emptied(&s, &p, "FLUSHALL");
 	emptied(&s, &p, "FLUSHDB");
 	emptied(&s, &p, NULL);
-	shop_policies = 0;
 }
 
 /* After a reload: debts of a policy that is gone keep nobody walking, nor does a worker of the old config. */
@@ -749,9 +739,7 @@ static void a_policy_that_is_gone(void **state)
 	(void)state;
 	struct shop s;
 	struct policy p = policy_of("stays", 10, MINUTE), q = policy_of("gone", 10, MINUTE);
-	shop_policy[0] = &p;
-	shop_policies = 1;
-	shop_open(&s);
+	shop_open_for(&s, &p, NULL);
 	struct region r = {s.mem, s.bytes, s.table};
 	board()->generation++;
 	assert_true(admit(&r, 1, &p, 1, clock_mono(), NULL));
@@ -762,7 +750,6 @@ static void a_policy_that_is_gone(void **state)
 	rig_until(&loop, all_carried, s.table);
 	assert_int_equal(collect(&r, 1, &p, clock_mono(), NULL), 0);
 	shop_close(&s);
-	shop_policies = 0;
 }
 
 /* What cannot be carried, as to a node that is lost, is tried ever less often, but each second. */
@@ -774,9 +761,7 @@ static void a_walk_that_always_misses(void **state)
 	struct table_stats before, after;
 	struct client_id id = client(1);
 	struct policy p = policy_of("stays", 10, MINUTE);
-	shop_policy[0] = &p;
-	shop_policies = 1;
-	shop_open(&s);
+	shop_open_for(&s, &p, NULL);
 	struct region r = {s.mem, s.bytes, s.table};
 	assert_true(admit(&r, 1, &p, 1, clock_mono(), NULL));
 	slots_locate(s.table, p.key, &id, &at);
@@ -788,7 +773,6 @@ static void a_walk_that_always_misses(void **state)
 	slots_unlock(s.table, at.bucket);
 	rig_until(&loop, all_carried, s.table);
 	shop_close(&s);
-	shop_policies = 0;
 }
 
 static void drop_keys(const char *pattern)
@@ -837,27 +821,15 @@ static void ten_thousand_clients(void **state)
 	const struct table_size size = {2 * N, 4 << 20};
 	struct shop s = {0};
 	struct policy p = policy_of("many", 10, MINUTE);
-	shop_policy[0] = &p;
-	shop_policies = 1;
 	rig_do(&redis, "FLUSHALL");
-	s.bytes = table_bytes(&size);
-	s.mem = mmap(NULL, s.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_int_equal(table_format(s.mem, s.bytes, &size, (const uint8_t *)"0123456789abcdef"), 0);
-	s.table = table_attach(s.mem, s.bytes, 1);
+	shop_carries(&p, NULL);
+	shop_table(&s, &size);
 	struct region r = {s.mem, s.bytes, s.table};
 	usec_t now = clock_mono();
 	for (unsigned c = 0; c < N; c++)
 		for (unsigned i = 0; i < 3; i++)
 			assert_true(admit(&r, c, &p, 1, now, NULL));
-	s.target = rig_target(redis.port);
-	const struct limiter_setup setup = {.loop = &loop,
-					    .table = s.table,
-					    .redis = &s.target,
-					    .timeout_us = TIMEOUT,
-					    .policy = shop_policy,
-					    .policies = 1,
-					    .fleet = 1};
-	s.limiter = limiter_new(&setup);
+	shop_limit(&s, redis.port, LIMITER_LOCAL);
 	rig_do(&redis, "CONFIG RESETSTAT");
 	rig_until(&loop, all_carried, s.table);
 	usec_t took = clock_mono() - now;
@@ -867,7 +839,6 @@ static void ten_thousand_clients(void **state)
 	assert_in_range(stats.carried, 3 * N, 3 * N);
 	print_message("carried 3 each of %d clients in %lld ms\n", N, (long long)(took / 1000));
 	shop_close(&s);
-	shop_policies = 0;
 }
 
 int main(void)

@@ -159,6 +159,12 @@ static bool is_ready(struct stage *s)
 	return s->state == STORE_READY;
 }
 
+static void stage_ready(struct stage *s, enum redis_cluster cluster)
+{
+	stage_open(s, cluster);
+	play_until(s, is_ready);
+}
+
 /* --- calls --- */
 
 struct get {
@@ -215,8 +221,7 @@ static void it_learns_that_it_is_a_cluster(void **state)
 	(void)state;
 	struct stage s;
 	struct get g;
-	stage_open(&s, REDIS_CLUSTER_AUTO);
-	play_until(&s, is_ready);
+	stage_ready(&s, REDIS_CLUSTER_AUTO);
 	assert_true(redis_servers_is_cluster(s.servers));
 	assert_int_equal(s.node[0].maps, 1);
 	got(&s, &g);
@@ -279,8 +284,7 @@ static void moved_corrects_the_map(void **state)
 	struct stage s;
 	struct get g;
 	char moved[64];
-	stage_open(&s, REDIS_CLUSTER_ON);
-	play_until(&s, is_ready);
+	stage_ready(&s, REDIS_CLUSTER_ON);
 	redirect(moved, "MOVED", s.node[1].fake.port);
 	s.node[0].answer = moved;
 	draw_map(&s, 1);
@@ -301,8 +305,7 @@ static void calls_wait_for_a_node_that_comes(void **state)
 	struct stage s;
 	static struct get g[N];
 	char moved[64];
-	stage_open(&s, REDIS_CLUSTER_ON);
-	play_until(&s, is_ready);
+	stage_ready(&s, REDIS_CLUSTER_ON);
 	redirect(moved, "MOVED", s.node[1].fake.port);
 	s.node[0].once = moved;
 	draw_map(&s, 1);
@@ -329,8 +332,7 @@ static void ask_goes_there_this_once(void **state)
 	struct stage s;
 	struct get g;
 	char ask[64];
-	stage_open(&s, REDIS_CLUSTER_ON);
-	play_until(&s, is_ready);
+	stage_ready(&s, REDIS_CLUSTER_ON);
 	redirect(ask, "ASK", s.node[1].fake.port);
 	for (unsigned i = 1; i <= 3; i++) {
 		s.node[0].once = ask;
@@ -350,8 +352,7 @@ static void try_again_is_tried_again(void **state)
 	(void)state;
 	struct stage s;
 	struct get g;
-	stage_open(&s, REDIS_CLUSTER_ON);
-	play_until(&s, is_ready);
+	stage_ready(&s, REDIS_CLUSTER_ON);
 	s.node[0].once = "-TRYAGAIN Multiple keys request during rehashing of slot\r\n";
 	got(&s, &g);
 	assert_int_equal(g.kind, REDIS_STRING);
@@ -372,8 +373,7 @@ static void a_circle_has_an_end(void **state)
 	struct stage s;
 	struct get g;
 	char there[64], back[64];
-	stage_open(&s, REDIS_CLUSTER_ON);
-	play_until(&s, is_ready);
+	stage_ready(&s, REDIS_CLUSTER_ON);
 	redirect(there, "MOVED", s.node[1].fake.port);
 	redirect(back, "MOVED", s.node[0].fake.port);
 	s.node[0].answer = there;
@@ -396,8 +396,7 @@ static void a_place_that_is_empty(void **state)
 	struct stage s;
 	struct get g;
 	char moved[64];
-	stage_open(&s, REDIS_CLUSTER_ON);
-	play_until(&s, is_ready);
+	stage_ready(&s, REDIS_CLUSTER_ON);
 	int port = s.node[2].fake.port;
 	fake_close(&s.node[2].fake);
 	s.node[2].up = false;
@@ -434,8 +433,7 @@ static void what_is_no_map_changes_nothing(void **state)
 	struct stage s;
 	struct get g;
 	char moved[64];
-	stage_open(&s, REDIS_CLUSTER_ON);
-	play_until(&s, is_ready);
+	stage_ready(&s, REDIS_CLUSTER_ON);
 	uint64_t told = rig_failures("garbage");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		unsigned to = i % 2 == 0, from = !to;
@@ -459,8 +457,7 @@ static void freed_with_calls_under_way(void **state)
 	struct stage s;
 	struct get sent, parked;
 	char moved[64];
-	stage_open(&s, REDIS_CLUSTER_ON);
-	play_until(&s, is_ready);
+	stage_ready(&s, REDIS_CLUSTER_ON);
 	s.node[0].answer = NULL;
 	assert_true(get(&s, &sent));
 	play_for(&s, USEC_PER_MSEC);
