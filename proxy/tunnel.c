@@ -24,11 +24,12 @@ void tunnel_begin(struct exchange *x)
 	timeout_disarm(&x->server->timeout);
 }
 
-/* False: a connection is lost. */
+/* False: a connection is lost. With reads of 16 KiB messages of 64 KiB cost 0.55 s of CPU a GB instead of
+ * 0.25, and those of 128 bytes the same. */
 static bool fill(struct way *w)
 {
 	size_t room;
-	char *to = buf_room(w->in, BLOCK_MEDIUM / 2, &room);
+	char *to = buf_room(w->in, BLOCK_LARGE / 2, &room);
 	if (!to)
 		return false;
 	ssize_t n = stream_read(w->from, to, room);
