@@ -7,7 +7,8 @@
  *
  * granted   10,000 clients, one after the other, with room: what an ordinary request costs
  * expiring  the same clients in a window of a second, so that what is pushed pushes out what has expired
- * refused   clients at their limit (weir itself asks such a thing once a slot, and not once a request)
+ * together  thirteen clients in one command (ratelimit/redis_joint.h), as 32 connections make of a turn; per
+ * client refused   clients at their limit (weir itself asks such a thing once a slot, and not once a request)
  */
 #include <inttypes.h>
 
@@ -17,9 +18,10 @@
 #define CLIENTS 10000u
 #define BATCH 500u
 #define ROUNDS 8u
+#define TOGETHER 13u
 
 static struct rig_redis redis;
-static char question_sha[REDIS_SHA + 1], incr_sha[REDIS_SHA + 1];
+static char question_sha[REDIS_SHA + 1], many_sha[REDIS_SHA + 1], incr_sha[REDIS_SHA + 1];
 static unsigned turn;
 
 static double cpu_us(void)
@@ -53,7 +55,7 @@ static struct client_id client_of(unsigned i)
 				   [15] = (uint8_t)i}};
 }
 
-static void put_incr(void)
+static void put_incr(uint32_t limit, usec_t window)
 {
 	char key[160], name[128];
 	struct policy p = {.name = "default", .window_us = 60 * USEC_PER_SEC};
@@ -62,6 +64,7 @@ static void put_incr(void)
 	int len =
 		snprintf(key, sizeof(key), "*4\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$1\r\n1\r\n$%zu\r\n%.*s\r\n",
 			 incr_sha, n, (int)n, name);
+	(void)limit, (void)window;
 	redisAppendFormattedCommand(redis.admin, key, (size_t)len);
 }
 
@@ -81,13 +84,28 @@ static void put_question(uint32_t limit, usec_t window)
 	redisAppendFormattedCommand(redis.admin, out, redis_script_question(out, &q));
 }
 
-/* limit 0: INCR. The cost of a command. */
-static double run(unsigned commands, uint32_t limit, usec_t window)
+static void put_together(uint32_t limit, usec_t window)
+{
+	static char out[TOGETHER * 1024];
+	struct policy p = {.name = "default", .window_us = window};
+	struct table_ask ask = {&p, limit};
+	char *at = redis_script_many_head(out, TOGETHER, many_sha);
+	for (unsigned i = 0; i < TOGETHER; i++) {
+		struct client_id c = client_of((turn * TOGETHER + i) % CLIENTS);
+		struct redis_question q = {.prefix = STR("weir:"), .client = &c, .ask = &ask};
+		at = redis_script_many_client(at, &q);
+	}
+	at = redis_script_many_end(at, &ask, clock_wall() + 60 * USEC_PER_SEC);
+	redisAppendFormattedCommand(redis.admin, out, (size_t)(at - out));
+}
+
+/* The cost of a command. */
+static double run(unsigned commands, void (*put)(uint32_t, usec_t), uint32_t limit, usec_t window)
 {
 	double before = cpu_us();
 	for (unsigned done = 0; done < commands; done += BATCH) {
 		for (unsigned i = 0; i < BATCH; i++, turn++)
-			limit ? put_question(limit, window) : put_incr();
+			put(limit, window);
 		for (unsigned i = 0; i < BATCH; i++) {
 			void *reply;
 			if (redisGetReply(redis.admin, &reply) != REDIS_OK)
@@ -107,15 +125,16 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Turn by turn, so that whatever else the machine does meets both alike; the median of the turns. */
-static void compare(const char *name, unsigned commands, uint32_t limit, usec_t window)
+static void compare(const char *name, void (*put)(uint32_t, usec_t), unsigned decides, unsigned commands,
+		    uint32_t limit, usec_t window)
 {
 	double incr[ROUNDS], question[ROUNDS], ratio[ROUNDS];
 	rig_do(&redis, "FLUSHALL");
-	run(2 * CLIENTS, 0, 0);
-	run(2 * CLIENTS, limit, window);
+	run(2 * CLIENTS, put_incr, 0, 0);
+	run(2 * CLIENTS, put, limit, window);
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		incr[i] = run(commands / ROUNDS, 0, 0);
-		question[i] = run(commands / ROUNDS, limit, window);
+		incr[i] = run(commands / ROUNDS, put_incr, 0, 0);
+		question[i] = run(commands / ROUNDS, put, limit, window) / decides;
 		ratio[i] = question[i] / incr[i];
 	}
 	qsort(incr, ROUNDS, sizeof(double), by_value);
@@ -144,10 +163,13 @@ int main(int argc, char **argv)
 		return 2;
 	rig_start(&redis);
 	load(argc > 2 ? file(argv[2]) : redis_scripts[REDIS_SCRIPT_ASK], question_sha);
+	load(redis_scripts[REDIS_SCRIPT_ASK_MANY], many_sha);
 	load("return redis.call('INCR', KEYS[1])", incr_sha);
-	compare("granted", commands, 1000000, 60 * USEC_PER_SEC);
-	compare("expiring", commands, 1000000, 1 * USEC_PER_SEC);
-	compare("refused", commands / 4 / (BATCH * ROUNDS) * (BATCH * ROUNDS), 1, 60 * USEC_PER_SEC);
+	unsigned fewer = commands / 4 / (BATCH * ROUNDS) * (BATCH * ROUNDS);
+	compare("granted", put_question, 1, commands, 1000000, 60 * USEC_PER_SEC);
+	compare("together", put_together, TOGETHER, fewer, 1000000, 60 * USEC_PER_SEC);
+	compare("expiring", put_question, 1, commands, 1000000, 1 * USEC_PER_SEC);
+	compare("refused", put_question, 1, fewer, 1, 60 * USEC_PER_SEC);
 	rig_end(&redis);
 	return 0;
 }

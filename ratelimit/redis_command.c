@@ -31,7 +31,6 @@ bool redis_command_send(struct redis_servers *s, struct redis_command *c, unsign
 	if (!c->bytes)
 		return false;
 	c->n = (size_t)(redis_resp_write(c->bytes, argc, argv) - c->bytes);
-	c->call.script = REDIS_SCRIPT_ASK; /* none of them: they bring their own text */
 	c->call.room = c->n;
 	c->call.until = until;
 	c->call.slot = (uint16_t)slot;

@@ -11,6 +11,7 @@
 #include "base/metric.h"
 #include "ratelimit/mark.h"
 #include "ratelimit/redis_clock.h"
+#include "ratelimit/redis_joint.h"
 
 #define MAGIC 0x6e6f6465u
 #define BREAKER 5		       /* failures in a row that open it ... */
@@ -54,6 +55,8 @@ struct redis_node {
 	bool marked; /* looked for once since it was connected */
 	struct redis_server server;
 	struct redis_clock clock;
+	struct redis_joints joints;
+	bool apart; /* it takes no keys of several clients in one command */
 
 	bool probed;
 	struct node_call *trial; /* the one under way while PROBING */
@@ -69,12 +72,13 @@ struct redis_node {
 	struct timeout tick, probe_timer, mark_timer;
 	usec_t pause;
 	struct dice dice;
+	struct hook hook;
 	struct grave grave;
 
 	series_t failed_timeout, failed_garbage;
 };
 
-static void load_script(struct redis_node *n, enum redis_script which);
+static void load_scripts(struct redis_node *n);
 
 /* States */
 
@@ -359,10 +363,23 @@ static void on_loaded(struct redis_call *call, const struct redis_reply *r)
 	redis_conn_drop(n->conn, f, "SCRIPT LOAD failed");
 }
 
-static void load_script(struct redis_node *n, enum redis_script which)
+/* All: who has lost one has lost the others. */
+static void load_scripts(struct redis_node *n)
 {
-	struct str argv[] = {STR("SCRIPT"), STR("LOAD"), str_of(redis_scripts[which])};
-	run_errand(n, &n->script[which].errand, 3, argv);
+	for (unsigned i = 0; i < REDIS_SCRIPTS; i++) {
+		struct str argv[] = {STR("SCRIPT"), STR("LOAD"), str_of(redis_scripts[i])};
+		run_errand(n, &n->script[i].errand, 3, argv);
+	}
+}
+
+static void answer_lost(struct list *calls, enum redis_failure f)
+{
+	const struct redis_reply r = {.kind = REDIS_ERROR, .failure = f, .text = STR("it was not sent")};
+	struct list *l;
+	while ((l = list_pop(calls))) {
+		struct node_call *c = list_entry(l, struct node_call, link);
+		c->done(c, &r);
+	}
 }
 
 static void on_changed(struct redis_conn *conn, void *owner)
@@ -370,18 +387,21 @@ static void on_changed(struct redis_conn *conn, void *owner)
 	struct redis_node *n = owner;
 	n->oldest = 0;
 	if (redis_conn_ready(conn)) {
-		n->clock.known = n->server.told = n->marked = false;
+		n->clock.known = n->server.told = n->marked = n->apart = false;
 		ask_time(n);
 		redis_node_look(n);
-		for (unsigned i = 0; i < REDIS_SCRIPTS; i++) {
+		for (unsigned i = 0; i < REDIS_SCRIPTS; i++)
 			n->script[i].loaded = false;
-			load_script(n, (enum redis_script)i);
-		}
+		load_scripts(n);
 		return;
 	}
+	struct list unsent;
+	list_init(&unsent);
+	redis_joints_take(&n->joints, &unsent);
 	timeout_disarm(&n->probe_timer);
 	if (n->state != STORE_CONNECTING)
 		set_state(n, STORE_CONNECTING, redis_failure_name(redis_conn_last_failure(conn)));
+	answer_lost(&unsent, redis_conn_last_failure(conn));
 }
 
 /* Calls */
@@ -398,8 +418,6 @@ static bool put(struct redis_node *n, struct node_call *c)
 	char *out = redis_conn_room(n->conn, c->room + ahead);
 	if (!out)
 		return false;
-	c->node = n;
-	c->sent_at = n->loop->now;
 	if (ahead) {
 		memcpy(out, asking, ahead);
 		c->asking.done = on_asking;
@@ -410,13 +428,29 @@ static bool put(struct redis_node *n, struct node_call *c)
 	return true;
 }
 
+static bool send_now(struct redis_node *n, struct node_call *c)
+{
+	c->node = n;
+	c->sent_at = n->loop->now;
+	return put(n, c);
+}
+
+static bool send_in_turn(struct redis_node *n, struct node_call *c)
+{
+	if (!c->joint || c->ask_there || n->apart)
+		return send_now(n, c);
+	c->node = n;
+	c->sent_at = n->loop->now;
+	return redis_joints_hold(&n->joints, c);
+}
+
 /* It was not heard, so that asking once more spends nothing twice. */
 bool redis_node_once_more(struct redis_node *n, struct node_call *c)
 {
 	if (c->again || c->late || c->until <= n->loop->now || !redis_conn_ready(n->conn))
 		return false;
 	c->again = true;
-	return put(n, c);
+	return send_now(n, c);
 }
 
 static bool sent_elsewhere(struct redis_node *n, struct node_call *c, const struct redis_reply *r)
@@ -430,23 +464,84 @@ static bool sent_elsewhere(struct redis_node *n, struct node_call *c, const stru
 	return true;
 }
 
+/* After an error: true when the call is on its way again. */
+static bool sent_on(struct redis_node *n, struct node_call *c, const struct redis_reply *r, bool unheard)
+{
+	if (r->kind != REDIS_ERROR || !redis_conn_ready(n->conn))
+		return false;
+	return sent_elsewhere(n, c, r) || (unheard && redis_node_once_more(n, c));
+}
+
 static void on_answer(struct redis_call *call, const struct redis_reply *r)
 {
 	struct node_call *c = list_entry(call, struct node_call, call);
 	struct redis_node *n = c->node;
 	assert(n->magic == MAGIC);
 	heard(n);
-	if (r->kind == REDIS_ERROR && redis_conn_ready(n->conn)) {
-		if (sent_elsewhere(n, c, r))
-			return;
-		if (r->failure == REDIS_NOSCRIPT) {
-			load_script(n, c->script);
-			if (redis_node_once_more(n, c))
-				return;
-		}
+	bool unheard = r->kind == REDIS_ERROR && r->failure == REDIS_NOSCRIPT;
+	if (unheard)
+		load_scripts(n);
+	if (sent_on(n, c, r, unheard))
+		return;
+	if (r->kind == REDIS_ERROR && redis_conn_ready(n->conn))
 		failed(n, true, redis_failure_name(r->failure));
-	}
 	c->done(c, r);
+}
+
+/* Calls that went together */
+
+/* One error is one failure, however many it hits. */
+static void joint_refused(struct redis_node *n, struct node_call *const *c, unsigned calls,
+			  const struct redis_reply *r)
+{
+	bool ready = redis_conn_ready(n->conn), unheard = false, told = false;
+	if (ready && r->failure == REDIS_NOSCRIPT) {
+		unheard = true;
+		load_scripts(n);
+	} else if (ready && r->failure == REDIS_CLUSTER) {
+		unheard = n->apart = true;
+	}
+	for (unsigned i = 0; i < calls; i++) {
+		if (sent_on(n, c[i], r, unheard))
+			continue;
+		if (ready && !told)
+			failed(n, true, redis_failure_name(r->failure));
+		told = true;
+		c[i]->done(c[i], r);
+	}
+}
+
+static void answer_calls(struct node_call *const *c, unsigned calls, const struct redis_reply *r)
+{
+	for (unsigned i = 0; i < calls; i++)
+		c[i]->done(c[i], r);
+}
+
+static void on_joint(struct redis_node *n, const struct node_joint *kind, struct node_call *const *c,
+		     unsigned calls, const struct redis_reply *r)
+{
+	static const struct redis_reply over = {
+		.kind = REDIS_ERROR, .failure = REDIS_TIMEOUT, .text = {"its time was over", 17}};
+	assert(n->magic == MAGIC);
+	heard(n);
+	if (r->kind == REDIS_ERROR) {
+		joint_refused(n, c, calls, r);
+		return;
+	}
+	if (!kind->sound(r, calls)) {
+		static const struct redis_reply garbage = {.kind = REDIS_ERROR, .failure = REDIS_GARBAGE};
+		redis_node_bad(n, "its answers make no sense");
+		answer_calls(c, calls, &garbage);
+		return;
+	}
+	for (unsigned i = 0; i < calls; i++) {
+		struct redis_reply part;
+		if (kind->part(r, i, &part))
+			c[i]->done(c[i], &part);
+		else if (c[i]->late || c[i]->until <= n->loop->now || !redis_conn_ready(n->conn) ||
+			 !send_now(n, c[i]))
+			c[i]->done(c[i], &over);
+	}
 }
 
 bool redis_node_send(struct redis_node *n, struct node_call *c, bool asking)
@@ -457,7 +552,7 @@ bool redis_node_send(struct redis_node *n, struct node_call *c, bool asking)
 		ask_time(n); /* the first in a while */
 	c->call.done = on_answer;
 	c->ask_there = asking;
-	if (!put(n, c))
+	if (!send_in_turn(n, c))
 		return false;
 	n->used = true;
 	if (n->state == STORE_PROBING)
@@ -477,7 +572,23 @@ void redis_node_late(struct redis_node *n, struct node_call *c)
 
 void redis_node_flush(struct redis_node *n)
 {
-	redis_conn_flush(n->conn);
+	if (redis_joints_idle(&n->joints)) {
+		redis_conn_flush(n->conn);
+		return;
+	}
+	bool written = redis_joints_write(&n->joints);
+	owe(n);
+	if (written)
+		redis_conn_flush(n->conn);
+	else
+		redis_conn_drop(n->conn, REDIS_OTHER, "out of memory");
+}
+
+static void on_turn(struct hook *h)
+{
+	struct redis_node *n = list_entry(h, struct redis_node, hook);
+	if (!redis_joints_idle(&n->joints))
+		redis_node_flush(n);
 }
 
 /* Once a second */
@@ -515,6 +626,8 @@ static void destroy(struct redis_node *n)
 	timeout_class_drop(&n->tick_class);
 	timeout_class_drop(&n->mark_class);
 	timeout_class_drop(&n->probe_class);
+	redis_joints_drop(&n->joints);
+	hook_del(&n->hook);
 	n->magic = 0;
 	free(n->prefix);
 	free(n);
@@ -575,6 +688,10 @@ struct redis_node *redis_node_new(const struct redis_node_setup *setup)
 	redis_node_place(n, NULL, "fleet");
 	dice_init(&n->dice);
 	init_errands(n);
+	redis_joints_init(&n->joints, n);
+	n->joints.alone = put;
+	n->joints.answered = on_joint;
+	hook_add(n->loop, &n->hook, on_turn); /* before the connection's, so that one write takes all */
 	timeout_init(&n->tick, on_tick);
 	timeout_init(&n->probe_timer, send_probe);
 	timeout_init(&n->mark_timer, on_mark_timer);
@@ -583,6 +700,7 @@ struct redis_node *redis_node_new(const struct redis_node_setup *setup)
 		destroy(n);
 		return NULL;
 	}
+	n->joints.conn = n->conn;
 	n->failed_timeout = failure_series(REDIS_TIMEOUT);
 	n->failed_garbage = failure_series(REDIS_GARBAGE);
 	timeout_class_init(&n->tick_class, n->loop, TICK);
@@ -598,8 +716,12 @@ void redis_node_free(struct redis_node *n)
 {
 	if (!n || n->freed)
 		return;
+	struct list unsent;
 	n->freed = true;
+	list_init(&unsent);
+	redis_joints_take(&n->joints, &unsent);
 	redis_conn_free(n->conn);
+	answer_lost(&unsent, REDIS_CLOSED);
 	timeout_disarm(&n->tick);
 	timeout_disarm(&n->mark_timer);
 	timeout_disarm(&n->probe_timer);

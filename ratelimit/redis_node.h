@@ -21,10 +21,11 @@
  * only a write shows whether writes work. A server that stays silent for a second loses its connection.
  *
  * A struct node_call is the caller's and stays in place until `done` was called, exactly once for each call
- * that was taken. Its command is written at sending, and written again only where it was refused unheard (the
- * script was missing; another node of a cluster has the slot): what may have run is never sent again.
- * `done` says first what it makes of the reply, by redis_node_good or redis_node_bad; errors are judged
- * already. It comes from the loop, or from redis_node_flush and _free; never from _send.
+ * that was taken. Its command is written at sending (by the end of the turn, where it may go with others),
+ * and written again only where it was refused unheard (the script was missing; another node of a cluster has
+ * the slot; it cannot go with others): what may have run is never sent again. `done` says first what it makes
+ * of the reply, by redis_node_good or redis_node_bad; errors are judged already. It comes from the loop, or
+ * from redis_node_flush and _free; never from _send.
  *
  * When the caller's patience ends first it says so by redis_node_late; `done` comes all the same, later.
  */
@@ -47,12 +48,29 @@ static inline bool store_takes_calls(enum store_state s)
 }
 
 struct redis_node;
+struct node_call;
+
+/*
+ * How calls of one kind share a command. Those that were sent in one turn and may go together do so, up to
+ * REDIS_JOINT_MAX of them; each still gets an answer of its own.
+ */
+#define REDIS_JOINT_MAX 32
+struct node_joint {
+	bool (*together)(struct node_call *, struct node_call *);
+	/* The command of n calls, 2 or more. It needs no more room than they do apart. Returns its length. */
+	size_t (*write)(struct node_call *const *, unsigned n, const struct redis_node *, char *out);
+	/* Whether a reply that is no error can be one to n of them. */
+	bool (*sound)(const struct redis_reply *whole, unsigned n);
+	/* The i-th call's part of such a reply, by value. False: nothing was done about it, and
+	 * it is to be sent alone. */
+	bool (*part)(const struct redis_reply *whole, unsigned i, struct redis_reply *part);
+};
 
 struct node_call {
 	/* The caller's, before it is sent. */
-	enum redis_script script; /* which it runs */
-	size_t room;		  /* what `write` needs at most */
-	usec_t until;		  /* it is not sent again then; nor by then if nobody has it */
+	const struct node_joint *joint; /* by which it may go with others; NULL: alone */
+	size_t room;			/* what `write` needs at most */
+	usec_t until;			/* it is not sent again then; nor by then if nobody has it */
 	size_t (*write)(struct node_call *, const struct redis_node *, char *out); /* the length in RESP */
 	void (*done)(struct node_call *, const struct redis_reply *);
 	/* The node's, and its owner's. */

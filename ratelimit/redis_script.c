@@ -160,7 +160,58 @@ static const char ask_text[] =
 	"end\n"
 	"return answer\n";
 
-const char *const redis_scripts[REDIS_SCRIPTS] = {[REDIS_SCRIPT_ASK] = ask_text};
+/*
+ * The usual question of several clients under one policy: the command, TIME and the arguments are paid once.
+ * What is not usual after all (nearly no room, much that expired at once, a clock that went back, a key that
+ * is no list) is left as it was, but for what has expired, and answered with 0.
+ */
+static const char ask_many_text[] =
+	"local call, pcall = redis.call, redis.pcall\n"
+	"local t = call('TIME')\n"
+	"local stamp = t[1] .. t[2]\n"
+	"if #stamp < 16 then stamp = string.format('%s%06d', t[1], t[2]) end\n"
+	"if stamp > ARGV[1] then return {-1, stamp + 0} end\n"
+	"local time, limit, w = stamp + 0, ARGV[2] + 0, ARGV[3] + 0\n"
+	"local gone, half, life = time - w, time - time % (w / 2), math.ceil(w * 0.0015)\n"
+	"local answer = {0}\n"
+	"for i, key in ipairs(KEYS) do\n"
+	"  local used, tail = 0, pcall('LINDEX', key, '-1')\n"
+	"  local last = tail and tonumber(tail)\n"
+	"  if last and last <= gone then\n"
+	"    call('DEL', key)\n"
+	"    tail = false\n"
+	"  end\n"
+	"  if not tail then\n"
+	"    if limit > 1 then\n"
+	"      used = call('RPUSH', key, stamp)\n"
+	"      call('PEXPIRE', key, life)\n"
+	"    end\n"
+	"  elseif last and last <= time then\n"
+	"    local spare = 8\n"
+	"    local expired = call('LINDEX', key, '0') + 0 <= gone\n"
+	"    while expired and spare > 0 do\n"
+	"      call('LPOP', key)\n"
+	"      spare = spare - 1\n"
+	"      expired = call('LINDEX', key, '0') + 0 <= gone\n"
+	"    end\n"
+	"    if not expired then\n"
+	"      used = call('RPUSH', key, stamp)\n"
+	"      if used < limit then\n"
+	"        if half > last then call('PEXPIRE', key, life) end\n"
+	"      else\n"
+	"        call('RPOP', key)\n"
+	"        used = 0\n"
+	"      end\n"
+	"    end\n"
+	"  end\n"
+	"  answer[i + 1] = used\n"
+	"end\n"
+	"return answer\n";
+
+const char *const redis_scripts[REDIS_SCRIPTS] = {
+	[REDIS_SCRIPT_ASK] = ask_text,
+	[REDIS_SCRIPT_ASK_MANY] = ask_many_text,
+};
 
 /* Keys */
 
@@ -275,30 +326,30 @@ static char *bulk_carries(char *out, const struct journal_carry *c, unsigned ask
 	return out;
 }
 
-/* One request under one enforcing policy goes without saying. */
-static bool is_usual(const struct redis_question *q)
-{
-	return q->asks == 1 && q->n == 1 && !q->ask[0].policy->shadow && !q->carry;
-}
-
 static char *bulk_count(char *out, unsigned n)
 {
 	*out++ = '*';
 	return crlf(fmt_u64(out, n));
 }
 
-size_t redis_script_question(char *out, const struct redis_question *q)
+static char *bulk_evalsha(char *out, unsigned argc, const char *sha)
 {
 	static const char head[] = "$7\r\nEVALSHA\r\n$40\r\n";
+	out = bulk_count(out, argc);
+	memcpy(out, head, sizeof(head));
+	out += sizeof(head) - 1;
+	memcpy(out, sha, REDIS_SHA);
+	return crlf(out + REDIS_SHA);
+}
+
+size_t redis_script_question(char *out, const struct redis_question *q)
+{
 	char client[REDIS_CLIENT_ROOM], *at;
 	struct str text = {client, redis_script_client(client, q->client)};
-	bool usual = is_usual(q);
+	bool usual = redis_script_usual(q); /* goes without saying */
 
-	at = bulk_count(out, 4 + 3 * q->asks + (usual ? 0 : 2) + (q->carry ? 1 + q->asks : 0));
-	memcpy(at, head, sizeof(head));
-	at += sizeof(head) - 1;
-	memcpy(at, q->sha, REDIS_SHA);
-	at = bulk_digit(crlf(at + REDIS_SHA), q->asks);
+	at = bulk_evalsha(out, 4 + 3 * q->asks + (usual ? 0 : 2) + (q->carry ? 1 + q->asks : 0), q->sha);
+	at = bulk_digit(at, q->asks);
 	for (unsigned i = 0; i < q->asks; i++)
 		at = bulk_key(at, q->prefix, q->ask[i].policy, text);
 	at = bulk_deadline(at, q->deadline);
@@ -313,6 +364,25 @@ size_t redis_script_question(char *out, const struct redis_question *q)
 	if (q->carry)
 		at = bulk_carries(at, q->carry, q->asks);
 	return (size_t)(at - out);
+}
+
+char *redis_script_many_head(char *out, unsigned clients, const char *sha)
+{
+	return bulk_u64(bulk_evalsha(out, 6 + clients, sha), clients);
+}
+
+char *redis_script_many_client(char *out, const struct redis_question *q)
+{
+	char client[REDIS_CLIENT_ROOM];
+	struct str text = {client, redis_script_client(client, q->client)};
+	return bulk_key(out, q->prefix, q->ask->policy, text);
+}
+
+char *redis_script_many_end(char *out, const struct table_ask *ask, usec_t deadline)
+{
+	out = bulk_deadline(out, deadline);
+	out = bulk_u64(out, ask->limit);
+	return bulk_u64(out, (uint64_t)ask->policy->window_us);
 }
 
 static struct str put_arg(char **buf, uint64_t v)
@@ -379,6 +449,27 @@ static bool read_state(const struct redis_reply *r, const struct table_ask *ask,
 	a->took[i] = room < a->granted ? (unsigned)room : a->granted;
 	set_state(&a->state[i], ask->limit, before + a->took[i], r[1].integer, r[2].integer);
 	return true;
+}
+
+static bool is_late(const struct redis_reply *whole)
+{
+	return whole->count == 2 && whole->element[0].integer == -1;
+}
+
+bool redis_script_sound(const struct redis_reply *whole, unsigned clients)
+{
+	if (whole->kind != REDIS_ARRAY)
+		return false;
+	for (unsigned i = 0; i < whole->count; i++)
+		if (whole->element[i].kind != REDIS_INTEGER)
+			return false;
+	return is_late(whole) || (whole->count == 1 + clients && !whole->element[0].integer);
+}
+
+bool redis_script_part(const struct redis_reply *whole, unsigned i, struct redis_reply *part)
+{
+	*part = is_late(whole) ? *whole : whole->element[1 + i];
+	return part->kind == REDIS_ARRAY || part->integer != 0;
 }
 
 bool redis_script_answer(const struct redis_reply *r, const struct table_ask *ask, unsigned asks, unsigned n,

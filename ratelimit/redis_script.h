@@ -23,6 +23,10 @@
  * and left room. n may be 0: that tells where the client stands. A list goes away within 1.5 windows of its
  * last entry.
  *
+ * A second script takes the usual question of several clients at once, a key each, and answers {0, and for
+ * each: the number used after it, or 0 where nothing was done, because one of the steps above that are not
+ * usual is needed}.
+ *
  * Keys: PREFIX 1:POLICY:WINDOW_MS:{CLIENT}. 1 is the format. The client stands in braces, so that all keys of
  * a question are in one slot of a cluster: dotted for IPv4, else 16 hex digits (a /64) or 32.
  */
@@ -45,7 +49,7 @@
 #define REDIS_CLIENT_ROOM 32
 
 /* Each server is told all of them when it is connected. */
-enum redis_script { REDIS_SCRIPT_ASK, REDIS_SCRIPTS };
+enum redis_script { REDIS_SCRIPT_ASK, REDIS_SCRIPT_ASK_MANY, REDIS_SCRIPTS };
 extern const char *const redis_scripts[REDIS_SCRIPTS];
 
 /* Each writes without a NUL and returns the length. `out` has REDIS_CLIENT_ROOM, or the prefix's n +
@@ -73,6 +77,27 @@ static inline size_t redis_script_room(struct str prefix, unsigned asks, bool ca
 
 /* The EVALSHA command in RESP. `out` has redis_script_room. Returns the length. */
 size_t redis_script_question(char *out, const struct redis_question *);
+
+static inline bool redis_script_usual(const struct redis_question *q)
+{
+	return q->asks == 1 && q->n == 1 && !q->ask->policy->shadow && !q->carry;
+}
+
+/*
+ * Usual questions of two clients or more under one policy and limit, in one command, with the sha of
+ * REDIS_SCRIPT_ASK_MANY: its head, every client, its end. Each client needs at most redis_script_room, head
+ * and end included. Each returns where it ended.
+ */
+char *redis_script_many_head(char *out, unsigned clients, const char *sha);
+char *redis_script_many_client(char *out, const struct redis_question *);
+char *redis_script_many_end(char *out, const struct table_ask *, usec_t deadline);
+/* Whether the reply, which is no error, can be one to so many clients. */
+bool redis_script_sound(const struct redis_reply *whole, unsigned clients);
+/*
+ * What such a reply is to the i-th client: a reply for redis_script_answer. False: nothing
+ * was done for it, and it is to be asked alone.
+ */
+bool redis_script_part(const struct redis_reply *whole, unsigned i, struct redis_reply *part);
 
 /*
  * The same as arguments of a command with the script's text in it (EVAL), n 0 and no carry, for `clients

@@ -95,21 +95,67 @@ static void end(struct store_question *q, const struct redis_answer *a)
 	q->answered(q, a);
 }
 
-static size_t write_question(struct node_call *c, const struct redis_node *node, char *out)
+static struct redis_question bytes_of(const struct store_question *q)
 {
-	struct store_question *q = list_entry(c, struct store_question, call);
-	const struct redis_question bytes = {
-		.sha = redis_node_sha(node, REDIS_SCRIPT_ASK),
+	return (struct redis_question){
 		.prefix = {q->store->prefix, q->store->prefix_n},
 		.client = q->client,
 		.ask = q->ask,
 		.asks = q->asks,
 		.n = q->n,
-		.deadline = redis_node_clock(node, q->give_up_at),
 		.carry = q->carry,
 	};
+}
+
+static size_t write_question(struct node_call *c, const struct redis_node *node, char *out)
+{
+	struct store_question *q = list_entry(c, struct store_question, call);
+	struct redis_question bytes = bytes_of(q);
+	bytes.sha = redis_node_sha(node, REDIS_SCRIPT_ASK);
+	bytes.deadline = redis_node_clock(node, q->give_up_at);
 	return redis_script_question(out, &bytes);
 }
+
+/* Several clients at once */
+
+static bool together(struct node_call *a, struct node_call *b)
+{
+	const struct table_ask *x = list_entry(a, struct store_question, call)->ask;
+	const struct table_ask *y = list_entry(b, struct store_question, call)->ask;
+	return x->policy == y->policy && x->limit == y->limit;
+}
+
+static size_t write_questions(struct node_call *const *calls, unsigned n, const struct redis_node *node,
+			      char *out)
+{
+	char *at = redis_script_many_head(out, n, redis_node_sha(node, REDIS_SCRIPT_ASK_MANY));
+	const struct store_question *q = NULL;
+	usec_t give_up_at = INT64_MAX; /* the first of them to do so */
+	for (unsigned i = 0; i < n; i++) {
+		q = list_entry(calls[i], struct store_question, call);
+		const struct redis_question bytes = bytes_of(q);
+		at = redis_script_many_client(at, &bytes);
+		if (q->give_up_at < give_up_at)
+			give_up_at = q->give_up_at;
+	}
+	return (size_t)(redis_script_many_end(at, q->ask, redis_node_clock(node, give_up_at)) - out);
+}
+
+static const struct node_joint joint = {
+	.together = together,
+	.write = write_questions,
+	.sound = redis_script_sound,
+	.part = redis_script_part,
+};
+
+/* Clients lie in slots of their own in a cluster, and no command may go across them. */
+static const struct node_joint *joint_of(const struct store_redis *s, const struct store_question *q)
+{
+	const struct redis_question bytes = {.ask = q->ask, .asks = q->asks, .n = q->n, .carry = q->carry};
+	return redis_script_usual(&bytes) && !redis_servers_is_cluster(s->servers) ? &joint : NULL;
+}
+
+/* Answers */
 
 static void answer(struct store_redis *s, struct store_question *q, const struct redis_reply *r)
 {
@@ -142,6 +188,8 @@ static void on_answer(struct node_call *c, const struct redis_reply *r)
 		answer(q->store, q, r);
 }
 
+/* Asking */
+
 bool store_redis_ask(struct store_redis *s, struct store_question *q)
 {
 	if (s->asked >= QUESTIONS_MAX) {
@@ -149,7 +197,7 @@ bool store_redis_ask(struct store_redis *s, struct store_question *q)
 		return false;
 	}
 	q->store = s;
-	q->call.script = REDIS_SCRIPT_ASK;
+	q->call.joint = joint_of(s, q);
 	q->call.room = redis_script_room((struct str){s->prefix, s->prefix_n}, q->asks, q->carry);
 	q->call.until = q->give_up_at;
 	q->call.write = write_question;

@@ -276,11 +276,11 @@ def store(bench, program, row, result):
         result["commands"] = commands / got["requests"]
         result["store_cpu_us"] = others / got["requests"]
         result["total_cpu_us"] = result["cpu_us"] + result["store_cpu_us"]
-    if commands > 0.5 * got["requests"]:
-        result["batch"] = commands / max(reads, 1)
+    if not row.refused:
+        result["batch"] = got["requests"] / max(reads, 1)
         if program.name == "weir":
-            result["incr_cpu_us"] = incr_cost(bench, commands / got["seconds"], result["batch"])
-            result["incr_ratio"] = others / commands / result["incr_cpu_us"]
+            result["incr_cpu_us"] = incr_cost(bench, got["requests"] / got["seconds"], result["batch"])
+            result["incr_ratio"] = result["store_cpu_us"] / result["incr_cpu_us"]
             script_cost(bench, result)
     if not bench.args.no_calls:
         calls(bench, program, row, result)

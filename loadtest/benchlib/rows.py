@@ -28,7 +28,7 @@ METRICS = {
                            "CPU of Redis, and of a limit service where the program needs one, a request"),
     "total_cpu_us": Metric("total CPU us", "%.1f", "low", "proxy and store together"),
     "commands": Metric("commands", "%.4f", "low", "commands that Redis ran a request"),
-    "batch": Metric("batch", "%.1f", None, "commands that Redis read at once"),
+    "batch": Metric("batch", "%.1f", None, "requests for each time that Redis read"),
     "incr_cpu_us": Metric("INCR us", "%.2f", None,
                           "CPU of the same Redis for a bare INCR script, at weir's own rate and in batches of weir's size"),
     "incr_ratio": Metric("x INCR", "%.2f", "low", "what a decision costs Redis, by what a bare INCR script costs it"),

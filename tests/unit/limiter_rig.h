@@ -39,6 +39,7 @@ static inline void *new_region(size_t *bytes)
 }
 
 struct shop {
+	usec_t timeout; /* 0: TIMEOUT */
 	void *mem;
 	size_t bytes;
 	struct table *table;
@@ -61,7 +62,7 @@ static inline void shop_limit(struct shop *s, int port, enum limiter_on_failure 
 		.loop = &loop,
 		.table = s->table,
 		.redis = s->target.host.n ? &s->target : NULL,
-		.timeout_us = TIMEOUT,
+		.timeout_us = s->timeout ? s->timeout : TIMEOUT,
 		.on_failure = on_failure,
 		.policy = shop_policy,
 		.policies = shop_policies,

@@ -15,7 +15,7 @@
 #define LIST_MAX 1024
 
 static struct rig_redis redis;
-static char sha[REDIS_SHA + 1];
+static char sha[REDIS_SHA + 1], sha_many[REDIS_SHA + 1];
 static uint64_t dice = 88172645463325252u;
 
 static uint64_t rnd(uint64_t below)
@@ -343,6 +343,170 @@ static void every_call_is_exact(void **state)
 	assert_true(shorts > 500 && refusals > 500 && stepped > 50 && lowered > 100 && multiples > 50);
 }
 
+/* --- several clients at once --- */
+
+/* What it is to each: the number used after it, 0 for alone, -1 for late. */
+static void call_many(const unsigned *last, unsigned n, const struct table_ask *ask, int64_t deadline,
+		      int64_t *got)
+{
+	static char bytes[16384];
+	char *at = redis_script_many_head(bytes, n, sha_many);
+	for (unsigned i = 0; i < n; i++) {
+		struct client_id c = client_v4((uint8_t)last[i]);
+		struct redis_question q = {.prefix = STR("weir:"), .client = &c, .ask = ask};
+		at = redis_script_many_client(at, &q);
+	}
+	at = redis_script_many_end(at, ask, deadline);
+	assert_true((size_t)(at - bytes) <= n * redis_script_room(STR("weir:"), 1, false));
+	redisAppendFormattedCommand(redis.admin, bytes, (size_t)(at - bytes));
+	void *reply;
+	if (redisGetReply(redis.admin, &reply) != REDIS_OK)
+		rig_die("redis-server is gone");
+	redisReply *r = reply;
+	struct redis_reply flat[REDIS_ASK_MAX], whole = {.kind = REDIS_ARRAY, .element = flat}, part;
+	if (r->type != REDIS_REPLY_ARRAY)
+		fail_msg("%s", r->str);
+	for (size_t i = 0; i < r->elements; i++)
+		flat[i] = (struct redis_reply)INT(r->element[i]->integer);
+	whole.count = (unsigned)r->elements;
+	freeReplyObject(reply);
+	assert_true(redis_script_sound(&whole, n));
+	for (unsigned i = 0; i < n; i++) {
+		struct redis_answer a;
+		got[i] = 0;
+		if (!redis_script_part(&whole, i, &part))
+			continue;
+		assert_true(redis_script_answer(&part, ask, 1, 1, &a));
+		got[i] = a.late ? -1 : (int64_t)a.state[0].used;
+	}
+}
+
+static unsigned long alone, joined;
+
+static void drop_first(struct times *l, unsigned n)
+{
+	l->n -= n;
+	memmove(l->t, l->t + n, l->n * sizeof(l->t[0]));
+}
+
+/* One client's step in the common moment `now`, on the list before it. */
+static void check_one(struct times *l, const struct table_ask *ask, int64_t now, int64_t got)
+{
+	int64_t w = ask->policy->window_us, tail = l->n ? l->t[l->n - 1] : 0;
+	unsigned expired = 0;
+	while (expired < l->n && l->t[expired] + w <= now)
+		expired++;
+	bool usual = tail <= now && (expired <= 8 || expired == l->n);
+	if (tail <= now)
+		drop_first(l, usual ? expired : 8);
+	if (!usual || l->n + 1 >= ask->limit) {
+		assert_int_equal(got, 0);
+		alone++;
+		return;
+	}
+	l->t[l->n++] = now;
+	assert_int_equal(got, l->n);
+	joined++;
+}
+
+/* The lists after it, against those before it: the moment is that of the last entries. */
+static void check_many(const unsigned *last, unsigned n, const struct table_ask *ask)
+{
+	static struct times before[8], after[8];
+	char key[8][256];
+	int64_t got[32], now = 0;
+	for (unsigned c = 0; c < 8; c++) {
+		struct client_id id = client_v4((uint8_t)c);
+		key_of(ask, &id, key[c]);
+		read_list(key[c], &before[c]);
+	}
+	call_many(last, n, ask, 0, got);
+	for (unsigned c = 0; c < 8; c++)
+		read_list(key[c], &after[c]);
+	for (unsigned i = 0; i < n && !now; i++)
+		if (got[i] && after[last[i]].n)
+			now = after[last[i]].t[after[last[i]].n - 1];
+	if (!now) /* all were to be asked alone, or have ended since */
+		return;
+	for (unsigned i = 0; i < n; i++)
+		check_one(&before[last[i]], ask, now, got[i]);
+	for (unsigned c = 0; c < 8; c++) {
+		struct times *l = &before[c];
+		unsigned gone = l->n - after[c].n, w = (unsigned)ask->policy->window_us;
+		if (!after[c].n && (!l->n || l->t[l->n - 1] + w <= clock_wall()))
+			continue; /* it has ended since */
+		assert_true(after[c].n <= l->n);
+		assert_memory_equal(after[c].t, l->t + gone, after[c].n * sizeof(l->t[0]));
+		if (gone)
+			assert_true(l->t[gone - 1] + w <= now);
+		if (after[c].n && after[c].t[after[c].n - 1] == now)
+			check_ttl(key[c], now, now, w);
+	}
+}
+
+static void many_are_exact_together(void **state)
+{
+	(void)state;
+	struct policy p[3];
+	memset(p, 0, sizeof(p));
+	alone = joined = 0;
+	for (unsigned round = 0; round < 4000; round++) {
+		static const uint32_t limits[] = {0, 1, 2, 3, 5, 20, 300};
+		unsigned which = (unsigned)rnd(3), n = 2 + (unsigned)rnd(31), last[32];
+		snprintf(p[which].name, sizeof(p[which].name), "m%u", which);
+		p[which].window_us = (int64_t[]){5000, 30000, 250000}[which];
+		struct table_ask ask = {&p[which], limits[rnd(7)]};
+		for (unsigned i = 0; i < n; i++)
+			last[i] = (unsigned)rnd(8);
+		if (rnd(20) == 0) {
+			char key[256];
+			struct client_id c = client_v4((uint8_t)rnd(8));
+			key_of(&ask, &c, key);
+			disturb(key, p[which].window_us);
+		}
+		check_many(last, n, &ask);
+	}
+	assert_in_range(alone, 5000, 100000);
+	assert_in_range(joined, 5000, 100000);
+}
+
+/* A key that is no list, or holds no numbers, is that client's trouble alone. */
+static void many_leave_what_is_no_list(void **state)
+{
+	(void)state;
+	struct policy p = {.name = "odd", .window_us = 60 * USEC_PER_SEC};
+	struct table_ask ask = {&p, 10};
+	unsigned last[] = {100, 101, 102};
+	struct client_id c = client_v4(101);
+	char key[256];
+	int64_t got[3];
+	key_of(&ask, &c, key);
+	rig_do(&redis, "SET %s text", key);
+	call_many(last, 3, &ask, 0, got);
+	assert_int_equal(got[0], 1);
+	assert_int_equal(got[1], 0);
+	assert_int_equal(got[2], 1);
+	rig_do(&redis, "DEL %s", key);
+	call_many(last, 3, &ask, 0, got);
+	assert_int_equal(got[0], 2);
+	assert_int_equal(got[1], 1);
+}
+
+static void many_have_a_deadline(void **state)
+{
+	(void)state;
+	struct policy p = {.name = "dead", .window_us = 60 * USEC_PER_SEC};
+	struct table_ask ask = {&p, 10};
+	unsigned last[] = {110, 111};
+	int64_t got[2];
+	call_many(last, 2, &ask, clock_wall() - 1000, got);
+	assert_int_equal(got[0], -1);
+	assert_int_equal(got[1], -1);
+	call_many(last, 2, &ask, clock_wall() + 10 * USEC_PER_SEC, got);
+	assert_int_equal(got[0], 1);
+	assert_int_equal(got[1], 1);
+}
+
 /* --- carries --- */
 
 #define WEIRS 3
@@ -531,14 +695,20 @@ static void peeking_spends_nothing(void **state)
 	assert_int_equal(rig_integer(&redis, "LLEN %s", key), 2);
 }
 
+static void load(enum redis_script which, char *out)
+{
+	redisReply *r = rig_command(&redis, "SCRIPT LOAD %s", redis_scripts[which]);
+	assert_int_equal(r->len, REDIS_SHA);
+	memcpy(out, r->str, REDIS_SHA);
+	freeReplyObject(r);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
 	rig_start(&redis);
-	redisReply *r = rig_command(&redis, "SCRIPT LOAD %s", redis_scripts[REDIS_SCRIPT_ASK]);
-	assert_int_equal(r->len, REDIS_SHA);
-	memcpy(sha, r->str, REDIS_SHA);
-	freeReplyObject(r);
+	load(REDIS_SCRIPT_ASK, sha);
+	load(REDIS_SCRIPT_ASK_MANY, sha_many);
 	return 0;
 }
 
@@ -561,6 +731,9 @@ int main(void)
 		cmocka_unit_test(a_long_tail_goes_in_few_steps),
 		cmocka_unit_test(deadlines_hold),
 		cmocka_unit_test(peeking_spends_nothing),
+		cmocka_unit_test(many_are_exact_together),
+		cmocka_unit_test(many_leave_what_is_no_list),
+		cmocka_unit_test(many_have_a_deadline),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
