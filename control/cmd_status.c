@@ -178,10 +178,11 @@ static void events_json(struct request *r, const struct event_row *e, unsigned n
 
 static void events_text(struct request *r, const struct event_row *e, unsigned n)
 {
-	char at[UNITS_TEXT];
-	for (unsigned i = 0; i < n; i++)
-		text_add(&r->out, "%s  %-8s  %s\n", units_time(at, e[i].at), event_kind_name(e[i].kind),
-			 e[i].text);
+	char at[UNITS_TEXT], whose[32];
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(whose, sizeof(whose), "%s[%d]", event_kind_name(e[i].kind), e[i].pid);
+		text_add(&r->out, "%s  %-18s  %s\n", units_time(at, e[i].at), whose, e[i].text);
+	}
 	if (!n)
 		text_add(&r->out, "Nothing has happened yet.\n");
 	request_ok(r);

@@ -143,6 +143,7 @@ def test_events(weir):
     assert "203.0.113.99" in text
     last = weir.ctl("events", "-n", "1", json=True)["events"]
     assert len(last) == 1
+    assert re.search(r"  %s\[%d\] +\S" % (last[0]["kind"], last[0]["pid"]), text.splitlines()[-1]), "which process says so"
 
 
 def test_fleet_of_one(weir):
