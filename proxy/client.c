@@ -2,6 +2,7 @@
 #include "proxy/client.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -142,10 +143,23 @@ void client_turn_away(struct worker *w, int fd, unsigned listen, enum client_end
 
 void client_shed(struct client *c)
 {
-	metric_add(c->worker->count.shortages, 1);
+	struct worker *w = c->worker;
+	unsigned missed;
+	metric_add(w->count.shortages, 1);
+	if (log_limit_pass(&w->out_of_memory, w->loop.now, 10 * USEC_PER_SEC, &missed))
+		log_error("memory ran out for a connection, which is closed (%u more since the last message)",
+			  missed);
 	if (!buf_len(&c->out) && (!c->x || !c->x->resp_begun))
 		reply_shed(c->worker, &c->stream);
 	client_close(c, END_OVERLOAD);
+}
+
+void client_unreadable(struct client *c, enum client_end end)
+{
+	if (c->stream.err == ENOMEM)
+		client_shed(c);
+	else
+		client_close(c, end);
 }
 
 ssize_t client_fill(struct client *c, size_t want)
@@ -153,7 +167,7 @@ ssize_t client_fill(struct client *c, size_t want)
 	size_t room;
 	char *to = buf_room(&c->in, want, &room);
 	if (!to) {
-		metric_add(c->worker->count.shortages, 1);
+		c->stream.err = ENOMEM;
 		return STREAM_ERROR;
 	}
 	ssize_t n = stream_read(&c->stream, to, room);
@@ -232,7 +246,7 @@ static void read_head(struct client *c)
 			return;
 		}
 		if (n <= 0) {
-			client_close(c, c->state == CLIENT_HEAD ? END_ABORTED : END_CLIENT_CLOSED);
+			client_unreadable(c, c->state == CLIENT_HEAD ? END_ABORTED : END_CLIENT_CLOSED);
 			return;
 		}
 		if (parse(c))
@@ -358,7 +372,7 @@ static void read_preface(struct client *c)
 		if (n == STREAM_AGAIN)
 			return;
 		if (n <= 0) {
-			client_close(c, END_PREFACE);
+			client_unreadable(c, END_PREFACE);
 			return;
 		}
 	}

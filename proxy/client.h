@@ -114,4 +114,8 @@ void client_next(struct client *, bool keep);
  * too). */
 ssize_t client_fill(struct client *, size_t want);
 
+/* After STREAM_ERROR or the end of its bytes: client_shed if it was memory that ran out, else client_close.
+ */
+void client_unreadable(struct client *, enum client_end);
+
 #endif

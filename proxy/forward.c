@@ -310,7 +310,7 @@ static enum flow send_body(struct exchange *x)
 			return FLOW_GO;
 		}
 		if (client_fill(c, BLOCK_LARGE / 2) == STREAM_ERROR) {
-			client_close(c, END_ABORTED);
+			client_unreadable(c, END_ABORTED);
 			return FLOW_OVER;
 		}
 	}
@@ -588,7 +588,7 @@ static enum flow drain_request(struct exchange *x)
 		else if (!stream_may_read(&c->stream))
 			return FLOW_GO;
 		else if (client_fill(c, BLOCK_SMALL / 2) == STREAM_ERROR) {
-			client_close(c, END_ABORTED);
+			client_unreadable(c, END_ABORTED);
 			return FLOW_OVER;
 		}
 	}
@@ -693,7 +693,7 @@ static enum flow look_for_abort(struct exchange *x)
 		return FLOW_GO; /* its body is being read */
 	while (c->stream.can_read && !c->stream.eof && buf_len(&c->in) < BODY_HELD_MAX) {
 		if (client_fill(c, BLOCK_SMALL / 2) == STREAM_ERROR) {
-			client_close(c, END_ABORTED);
+			client_unreadable(c, END_ABORTED);
 			return FLOW_OVER;
 		}
 	}

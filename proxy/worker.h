@@ -111,7 +111,7 @@ struct worker {
 	struct own_answer own_answer;
 	struct exchange *spare;		/* free exchanges */
 	unsigned spares, spares_unused; /* how many; the fewest since they were trimmed last */
-	struct log_limit peer_full;
+	struct log_limit peer_full, out_of_memory;
 	unsigned beats;
 	int64_t body_quota; /* bytes that a client must move within timeouts.body while its turn lasts */
 

@@ -242,6 +242,7 @@ def test_few_descriptors_from_the_start(origin, start):
         statuses = [c.read_response().status for c in held]
         assert statuses.count(200) >= 300 and set(statuses) == {200, 503}, statuses
         assert weir.metric("weir_connections") <= 336
+        weir.wait_own_log("connections are turned away: .*, caps.connections is 336")
     finally:
         for c in held:
             c.close()
@@ -283,6 +284,28 @@ def test_memory_that_ran_out_sheds_and_comes_back(origin, start):
         for c in held:
             c.reset()
     assert weir.workers() == [pid]
+    whole(weir)
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory is in the way")
+def test_a_head_that_grows_when_memory_ran_out_is_answered(origin, start):
+    weir = start(base_config(origin, workers=1))
+    pid, = weir.workers()
+    held = [weir.client().send(b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Long: " + b"x" * 1000) for _ in range(300)]
+    wait_for(lambda: weir.metric("weir_connections") == 300, 10)
+    with open("/proc/%d/statm" % pid) as f:
+        size = int(f.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    before = limit(pid, resource.RLIMIT_AS, size + (256 << 10))
+    try:
+        for c in held:
+            c.send(b"x" * 12000)
+        wait_for(lambda: weir.metric("weir_connections_closed_total", reason="overload") >= 50, 20)
+        assert weir.metric("weir_connections_closed_total", reason="aborted") == 0, "it was not the client that went"
+        weir.wait_own_log("memory ran out for a connection")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_AS, before)
+        for c in held:
+            c.reset()
     whole(weir)
 
 
