@@ -84,11 +84,11 @@ static bool at_capacity(const struct worker *w)
 static void turn_away(struct listeners *l, int fd, unsigned listen)
 {
 	const struct worker *w = l->worker;
-	unsigned missed;
+	unsigned missed, cap = conf_connections(w->conf), room = w->client_max * w->conf->workers;
 	if (log_limit_pass(&l->full, w->loop.now, 10 * USEC_PER_SEC, &missed))
 		log_warn("connections are turned away: %u are open, this worker has %u of at most %u, "
 			 "caps.connections is %u (%u more were turned away since the last message)",
-			 all_clients(w), w->client_count, w->client_max, conf_connections(w->conf), missed);
+			 all_clients(w), w->client_count, w->client_max, room < cap ? room : cap, missed);
 	client_turn_away(l->worker, fd, listen, END_OVERLOAD);
 }
 
