@@ -241,9 +241,10 @@ static char *put_own_fields(char *p, struct exchange *x, usec_t took)
 	p = put_peer(p, x->client);
 	p = LIT(p, ",\"upstreamServer\":");
 	p = put_text_or_null(p, last ? last->conf->text : STR_NONE, FIELD_MAX_LOGGED);
-	if (x->note && !x->from_upstream) {
+	const char *note = x->from_upstream ? x->gap : x->note;
+	if (note) {
 		p = LIT(p, ",\"note\":");
-		p = put_text(p, str_of(x->note), FIELD_MAX_LOGGED);
+		p = put_text(p, str_of(note), FIELD_MAX_LOGGED);
 	}
 	return p;
 }

@@ -37,6 +37,17 @@ static const char *const end_words[END_REASONS] = {
 	[END_HANDSHAKE_TIMEOUT] = "handshake_timeout",
 };
 
+/* What the log says of a response that was under way; the others end none, or there is nothing to be said. */
+static const char *const cut_notes[END_REASONS] = {
+	[END_CUT] = "cut when drain.timeout was over",
+	[END_ABORTED] = "the client closed the connection",
+	[END_BODY_TIMEOUT] = "nothing moved to or from the client for timeouts.body",
+	[END_TOO_SLOW] = "the client was slower than caps.min_rate",
+	[END_TUNNEL_TIMEOUT] = "nothing moved in the tunnel for timeouts.tunnel",
+	[END_UPSTREAM] = "the upstream did not end its response",
+	[END_OVERLOAD] = "out of memory",
+};
+
 const char *client_end_word(enum client_end e)
 {
 	return end_words[e];
@@ -86,7 +97,7 @@ void client_close(struct client *c, enum client_end why)
 	set_state(c, CLIENT_DEAD);
 	bool cut = c->x && exchange_would_look_whole(c->x);
 	if (c->x)
-		exchange_cancel(c->x);
+		exchange_cancel(c->x, cut_notes[why]);
 	timeout_disarm(&c->timeout);
 	task_cancel(&c->again);
 	if (cut)

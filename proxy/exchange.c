@@ -127,15 +127,21 @@ void exchange_end(struct exchange *x)
 	w->spares++;
 }
 
+static bool response_over(const struct exchange *x)
+{
+	return x->resp_done && !buf_len(&x->client->out);
+}
+
 bool exchange_would_look_whole(const struct exchange *x)
 {
-	bool over = x->resp_done && !buf_len(&x->client->out);
-	return x->from_upstream && !over && !x->tunnel && !x->to_client.chunked &&
+	return x->from_upstream && !response_over(x) && !x->tunnel && !x->to_client.chunked &&
 	       x->resp.framing != H1_FRAMING_LENGTH;
 }
 
-void exchange_cancel(struct exchange *x)
+void exchange_cancel(struct exchange *x, const char *why)
 {
+	if (x->from_upstream && !response_over(x))
+		x->gap = why;
 	if (!x->status)
 		x->keep = false;
 	if (!x->status && x->block)

@@ -90,6 +90,7 @@ struct exchange {
 	uint64_t out_bytes; /* content of a response of our own */
 	uint64_t dropped;
 	const char *note; /* static text: why a response of our own was given */
+	const char *gap;  /* static text: why the upstream's did not reach the client whole; NULL: it did */
 
 	char uncleared; /* what follows is written before it is read */
 	struct h1_head req, resp;
@@ -128,7 +129,8 @@ bool exchange_would_look_whole(const struct exchange *);
 
 /* Stops everything that could call it; its log line is written. The client is being closed, so it tells it
  * nothing. */
-void exchange_cancel(struct exchange *);
+/* Its connection ends. `why`: static text for the log, should a response be cut by it; may be NULL. */
+void exchange_cancel(struct exchange *, const char *why);
 
 /* Logs, counts, gives all back. The client's x is NULL afterwards. */
 void exchange_end(struct exchange *);

@@ -35,6 +35,12 @@ class Drip:
                 return
 
 
+def noted(weir):
+    """What the access log says of the one response, which did not reach the client whole."""
+    entry, = weir.wait_log(lambda e: e["status"] == 200, timeout=10)
+    return entry["note"]
+
+
 def ended(weir, reason):
     return weir.metric("weir_connections_closed_total", reason=reason)
 
@@ -156,6 +162,7 @@ def test_dripping_reader_is_cut_off(origin, start):
                 return True
         wait_for(lambda: take() or ended(weir, "too_slow"), 20, every=0.05)
         wait_for(lambda: ended(weir, "too_slow") == 1, 10)
+    assert noted(weir) == "the client was slower than caps.min_rate"
     wait_for(lambda: weir.metric("weir_requests_active") == 0, 5)
     wait_for(lambda: origin.open_connections() == 0, 5)
 
@@ -164,7 +171,36 @@ def test_reader_that_takes_nothing_is_told_apart(origin, start):
     weir = start(base_config(origin, timeouts={"body": "400ms"}))
     with slow_reader(weir, "/bytes/30000000"):
         wait_for(lambda: ended(weir, "body_timeout") == 1, 10)
+    assert noted(weir) == "nothing moved to or from the client for timeouts.body"
     assert ended(weir, "too_slow") == 0
+
+
+def test_reader_that_leaves_is_noted(origin, start):
+    weir = start(base_config(origin))
+    with slow_reader(weir, "/bytes/30000000"):
+        pass
+    assert noted(weir) == "the client closed the connection"
+
+
+@pytest.mark.parametrize("head, body", [("Content-Length: 60", "abc"), ("Transfer-Encoding: chunked", "3\r\nabc\r\n")])
+def test_response_that_its_origin_leaves_is_noted(origins, start, head, body):
+    def script(conn):
+        conn.read_request()
+        conn.send("HTTP/1.1 200 OK\r\n%s\r\n\r\n%s" % (head, body))
+        conn.close()
+    weir = start(base_config(origins(script=script)))
+    with weir.client() as c:
+        c.send(build("GET", "/"))
+        assert c.read_head().status == 200
+    assert noted(weir) == "the upstream did not end its response"
+
+
+def test_whole_responses_have_no_note(origin, start):
+    weir = start(base_config(origin))
+    with weir.client() as c:
+        assert c.request().status == 200
+        assert c.request(target="/bytes/3000000").status == 200
+    assert all("note" not in e for e in weir.wait_log(lambda e: e["status"] == 200, n=2))
 
 
 def test_slow_reader_above_the_rate_gets_all(origin, start):
