@@ -190,14 +190,26 @@ void redis_conn_drop(struct redis_conn *c, enum redis_failure why, const char *d
 
 /* Sending */
 
+/* Beyond the pools' blocks it grows to powers of two: else all that waits would move with every few commands.
+ */
+static size_t ahead_of(size_t have, size_t want)
+{
+	size_t all = BLOCK_LARGE;
+	if (have + want + sizeof(struct block) <= BLOCK_LARGE)
+		return want;
+	while (all < have + want)
+		all *= 2;
+	return all - have;
+}
+
 char *redis_conn_room(struct redis_conn *c, size_t want)
 {
-	size_t room;
+	size_t room, have = buf_len(&c->out);
 	if (c->state != REDIS_CONN_READY && c->state != REDIS_CONN_GREETING)
 		return NULL;
-	if (buf_len(&c->out) + want > OUT_MAX)
+	if (have + want > OUT_MAX)
 		return NULL;
-	return buf_room(&c->out, want, &room);
+	return buf_room(&c->out, ahead_of(have, want), &room);
 }
 
 void redis_conn_sent(struct redis_conn *c, struct redis_call *call, size_t n)

@@ -755,6 +755,39 @@ static void waiting_has_an_end(void **state)
 	fake_close(&p.fake);
 }
 
+/* Thousands of commands in one turn, reserved ahead or not, are not moved with each of them. */
+static void what_waits_is_moved_seldom(void **state)
+{
+	(void)state;
+	static const char ping[] = "*1\r\n$4\r\nPING\r\n";
+	enum { N = 20000, LEN = sizeof(ping) - 1, MOST = 300 };
+	struct watch w;
+	static struct seen s[N];
+	struct redis_target t = rig_target(redis.port);
+	struct redis_conn *c = open_conn(&t, &w);
+	rig_until(&loop, rig_conn_ready, c);
+	for (unsigned ahead = 0; ahead < 2; ahead++) {
+		const char *first = NULL;
+		unsigned moves = 0;
+		for (size_t i = 0; i < N; i++) {
+			char *at = redis_conn_room(c, ahead ? (i + 1) * MOST : MOST);
+			assert_non_null(at);
+			const char *now = ahead ? at : at - i * LEN;
+			moves += first && now != first;
+			first = now;
+			if (ahead)
+				continue;
+			memcpy(at, ping, LEN);
+			s[i] = (struct seen){.call.done = on_done};
+			redis_conn_sent(c, &s[i].call, LEN);
+		}
+		assert_in_range(moves, 1, 20);
+		rig_until(&loop, is_done, &s[N - 1]);
+	}
+	assert_int_equal(s[N - 1].kind, REDIS_STATUS);
+	close_conn(c);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -795,6 +828,7 @@ int main(void)
 		cmocka_unit_test(an_answer_of_another_kind),
 		cmocka_unit_test(readonly_looks_again),
 		cmocka_unit_test(waiting_has_an_end),
+		cmocka_unit_test(what_waits_is_moved_seldom),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
