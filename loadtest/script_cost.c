@@ -7,8 +7,8 @@
  *
  * granted   10,000 clients, one after the other, with room: what an ordinary request costs
  * expiring  the same clients in a window of a second, so that what is pushed pushes out what has expired
- * together  thirteen clients in one command (ratelimit/redis_joint.h), as 32 connections make of a turn; per
- * client refused   clients at their limit (weir itself asks such a thing once a slot, and not once a request)
+ * refused   clients at their limit (weir itself asks such a thing once a slot, and not once a request)
+ * together  as granted, thirteen in one command (ratelimit/redis_joint.h), as 32 connections make of a turn
  */
 #include <inttypes.h>
 

@@ -31,6 +31,7 @@ bool redis_command_send(struct redis_servers *s, struct redis_command *c, unsign
 	if (!c->bytes)
 		return false;
 	c->n = (size_t)(redis_resp_write(c->bytes, argc, argv) - c->bytes);
+	c->call.joint = NULL;
 	c->call.room = c->n;
 	c->call.until = until;
 	c->call.slot = (uint16_t)slot;

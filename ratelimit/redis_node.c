@@ -490,6 +490,12 @@ static void on_answer(struct redis_call *call, const struct redis_reply *r)
 
 /* Calls that went together */
 
+static bool may_not_join(const struct redis_reply *r)
+{
+	static const char word[] = "CROSSSLOT ";
+	return r->text.n >= sizeof(word) - 1 && memcmp(r->text.p, word, sizeof(word) - 1) == 0;
+}
+
 /* One error is one failure, however many it hits. */
 static void joint_refused(struct redis_node *n, struct node_call *const *c, unsigned calls,
 			  const struct redis_reply *r)
@@ -498,7 +504,7 @@ static void joint_refused(struct redis_node *n, struct node_call *const *c, unsi
 	if (ready && r->failure == REDIS_NOSCRIPT) {
 		unheard = true;
 		load_scripts(n);
-	} else if (ready && r->failure == REDIS_CLUSTER) {
+	} else if (ready && may_not_join(r)) {
 		unheard = n->apart = true;
 	}
 	for (unsigned i = 0; i < calls; i++) {
@@ -534,10 +540,13 @@ static void on_joint(struct redis_node *n, const struct node_joint *kind, struct
 		answer_calls(c, calls, &garbage);
 		return;
 	}
+	struct redis_reply part[REDIS_JOINT_MAX]; /* all before the first is told: it may read on */
+	bool has[REDIS_JOINT_MAX];
+	for (unsigned i = 0; i < calls; i++)
+		has[i] = kind->part(r, i, &part[i]);
 	for (unsigned i = 0; i < calls; i++) {
-		struct redis_reply part;
-		if (kind->part(r, i, &part))
-			c[i]->done(c[i], &part);
+		if (has[i])
+			c[i]->done(c[i], &part[i]);
 		else if (c[i]->late || c[i]->until <= n->loop->now || !redis_conn_ready(n->conn) ||
 			 !send_now(n, c[i]))
 			c[i]->done(c[i], &over);

@@ -487,8 +487,13 @@ static void many_leave_what_is_no_list(void **state)
 	assert_int_equal(got[1], 0);
 	assert_int_equal(got[2], 1);
 	rig_do(&redis, "DEL %s", key);
+	rig_do(&redis, "RPUSH %s text %lld", key, (long long)clock_wall());
 	call_many(last, 3, &ask, 0, got);
-	assert_int_equal(got[0], 2);
+	assert_int_equal(got[1], 0);
+	assert_int_equal(got[2], 2);
+	rig_do(&redis, "DEL %s", key);
+	call_many(last, 3, &ask, 0, got);
+	assert_int_equal(got[0], 3);
 	assert_int_equal(got[1], 1);
 }
 

@@ -503,10 +503,15 @@ static void many_answered_wrongly(void **state)
 	(void)state;
 	enum { N = 20 };
 	static const char *const rows[] = {
-		"-OOM no\r\n",	 "*2\r\n:0\r\n:1\r\n",
-		"*0\r\n",	 "*1\r\n$1\r\n0\r\n",
-		":3\r\n",	 "+OK\r\n",
-		"*1\r\n:-1\r\n", "*2\r\n:-1\r\n$1\r\n1\r\n",
+		"-CLUSTERDOWN no\r\n",
+		"-OOM no\r\n",
+		"*2\r\n:0\r\n:1\r\n",
+		"*0\r\n",
+		"*1\r\n$1\r\n0\r\n",
+		":3\r\n",
+		"+OK\r\n",
+		"*1\r\n:-1\r\n",
+		"*2\r\n:-1\r\n$1\r\n1\r\n",
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct play f;
