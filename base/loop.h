@@ -36,6 +36,7 @@ struct loop {
 	struct timeout_class *firing; /* NULL: none, or it was dropped by what it fired */
 	usec_t next_due;	      /* no timeout is due before this */
 	usec_t timer_at;	      /* the moment that `timer` is set for; USEC_NEVER: it is not */
+	int timer_fd;
 	struct event timer;
 };
 
