@@ -93,6 +93,23 @@ static void check_answer(const struct redis_reply *r, const struct question *q)
 	promise(a.granted == q->n || refused);
 }
 
+/* What is sound is one part for each client, and each part is an answer, late, or nothing. */
+static void check_many(const struct redis_reply *r, const struct question *q)
+{
+	unsigned clients = r->kind == REDIS_ARRAY && r->count > 1 ? r->count - 1 : 1;
+	for (unsigned n = clients; n <= clients + 1; n++) {
+		if (n < 2 || r->kind == REDIS_ERROR || !redis_script_sound(r, n))
+			continue;
+		for (unsigned i = 0; i < n; i++) {
+			struct redis_reply part;
+			if (redis_script_part(r, i, &part))
+				check_answer(&part, q);
+			else
+				promise(part.kind == REDIS_INTEGER && !part.integer);
+		}
+	}
+}
+
 /* ---- a cluster ---- */
 
 static void check_range(const struct redis_reply *r)
@@ -189,6 +206,7 @@ static void read_all(struct redis_parser *p, struct str bytes, size_t piece, con
 			out->replies++;
 			if (q) {
 				check_answer(r, q);
+				check_many(r, q);
 				check_cluster(r);
 			}
 		}
