@@ -53,7 +53,7 @@ static bool copy_str(struct owned *out, struct str s)
 	out->p = malloc(s.n + 1);
 	if (!out->p)
 		return false;
-	if (s.n)
+	if (s.p)
 		memcpy(out->p, s.p, s.n);
 	out->p[s.n] = '\0';
 	out->n = s.n;

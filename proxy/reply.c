@@ -262,11 +262,10 @@ static size_t overload_text(struct worker *w, char text[256])
 void reply_overload(struct worker *w, int fd)
 {
 	char text[256], waste[BLOCK_SMALL];
-	ssize_t ignored = send(fd, text, overload_text(w, text), MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)send(fd, text, overload_text(w, text), MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(fd, SHUT_WR);
-	ignored = recv(fd, waste, sizeof(waste),
-		       MSG_DONTWAIT); /* a request left unread would make a reset of the end */
-	(void)ignored;
+	/* A request left unread would make a reset of the end. */
+	(void)recv(fd, waste, sizeof(waste), MSG_DONTWAIT);
 }
 
 void reply_shed(struct worker *w, struct stream *s)
@@ -288,6 +287,5 @@ void reply_plain_http(struct worker *w, int fd)
 	exchange_put_id(w, p);
 	p = LIT(p + REQUEST_ID, "\r\n\r\n");
 	p = mempcpy(p, body, sizeof(body) - 1);
-	ssize_t ignored = send(fd, text, (size_t)(p - text), MSG_DONTWAIT | MSG_NOSIGNAL);
-	(void)ignored;
+	(void)send(fd, text, (size_t)(p - text), MSG_DONTWAIT | MSG_NOSIGNAL);
 }

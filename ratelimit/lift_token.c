@@ -91,7 +91,8 @@ size_t lift_token_write(char out[LIFT_TOKEN_MAX], struct str key, const struct l
 	char payload[PAYLOAD_MAX];
 	uint8_t mac[MAC];
 	char *p = mempcpy(out, KIND, KIND_N);
-	p = encode(p, (const uint8_t *)payload, put_payload(payload, l, until_s));
+	size_t n = put_payload(payload, l, until_s);
+	p = encode(p, (const uint8_t *)payload, n);
 	if (!sign(key, (struct str){out, (size_t)(p - out)}, mac))
 		return 0;
 	*p++ = '.';

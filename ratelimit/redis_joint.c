@@ -6,31 +6,38 @@
 struct joint {
 	struct redis_call call;
 	struct redis_joints *owner;
-	struct list link; /* in `spare` */
+	struct joint *next; /* in `spare` */
 	const struct node_joint *kind;
 	unsigned n;
 	struct node_call *of[REDIS_JOINT_MAX];
 };
+
+static void put_away(struct redis_joints *owner, struct joint *j)
+{
+	j->next = owner->spare;
+	owner->spare = j;
+}
 
 static void on_answer(struct redis_call *call, const struct redis_reply *r)
 {
 	struct joint *j = list_entry(call, struct joint, call);
 	struct redis_joints *owner = j->owner;
 	owner->answered(owner->node, j->kind, j->of, j->n, r);
-	list_push(&owner->spare, &j->link); /* the node outlives the turn, even if it was freed */
+	put_away(owner, j); /* the node outlives the turn, even if it was freed */
 }
 
 static struct joint *get(struct redis_joints *owner)
 {
-	struct list *l = list_pop(&owner->spare);
-	if (l)
-		return list_entry(l, struct joint, link);
-	struct joint *j = malloc(sizeof(*j));
+	struct joint *j = owner->spare;
+	if (j) {
+		owner->spare = j->next;
+		return j;
+	}
+	j = malloc(sizeof(*j));
 	if (!j)
 		return NULL;
 	j->owner = owner;
 	j->call.done = on_answer;
-	list_init(&j->link);
 	return j;
 }
 
@@ -48,10 +55,11 @@ static bool may_join(struct node_call *a, struct node_call *b)
 	return a->joint == b->joint && a->joint->together(a, b);
 }
 
-/* The first and those behind it that may go with it. Returns what they need at most. */
+/* Of what is held (something is) the first and those behind it that may go with it. Returns what they need at
+ * most. */
 static size_t gather(struct redis_joints *owner, struct joint *j)
 {
-	struct node_call *first = list_entry(list_first(&owner->held), struct node_call, link);
+	struct node_call *first = list_entry(owner->held.next, struct node_call, link);
 	size_t room = 0;
 	j->kind = first->joint;
 	j->n = 0;
@@ -73,7 +81,7 @@ static void put_back(struct redis_joints *owner, struct joint *j, size_t room)
 	while (j->n)
 		list_push_front(&owner->held, &j->of[--j->n]->link);
 	owner->room += room;
-	list_push(&owner->spare, &j->link);
+	put_away(owner, j);
 }
 
 static bool write_joint(struct redis_joints *owner, struct joint *j, size_t room)
@@ -98,7 +106,7 @@ bool redis_joints_write(struct redis_joints *owner)
 			return false;
 		}
 		if (j->n == 1)
-			list_push(&owner->spare, &j->link);
+			put_away(owner, j);
 	}
 	return true;
 }
@@ -115,12 +123,14 @@ void redis_joints_init(struct redis_joints *j, struct redis_node *n)
 {
 	j->node = n;
 	list_init(&j->held);
-	list_init(&j->spare);
+	j->spare = NULL;
 }
 
 void redis_joints_drop(struct redis_joints *j)
 {
-	struct list *l;
-	while ((l = list_pop(&j->spare)))
-		free(list_entry(l, struct joint, link));
+	while (j->spare) {
+		struct joint *spare = j->spare;
+		j->spare = spare->next;
+		free(spare);
+	}
 }

@@ -13,6 +13,8 @@
 
 #include "ratelimit/redis_node.h"
 
+struct joint;
+
 struct redis_joints {
 	struct redis_node *node;
 	struct redis_conn *conn;
@@ -21,9 +23,9 @@ struct redis_joints {
 	/* The reply of all of them, and who they are; both hold until it returns. */
 	void (*answered)(struct redis_node *, const struct node_joint *, struct node_call *const *,
 			 unsigned n, const struct redis_reply *);
-	struct list held; /* of node_call.link, in the order in which they came */
-	struct list spare;
-	size_t room; /* what the held ones need at most */
+	struct list held;    /* of node_call.link, in the order in which they came */
+	struct joint *spare; /* the last used first */
+	size_t room;	     /* what the held ones need at most */
 };
 
 void redis_joints_init(struct redis_joints *, struct redis_node *);

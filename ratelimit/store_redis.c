@@ -129,16 +129,16 @@ static size_t write_questions(struct node_call *const *calls, unsigned n, const 
 			      char *out)
 {
 	char *at = redis_script_many_head(out, n, redis_node_sha(node, REDIS_SCRIPT_ASK_MANY));
-	const struct store_question *q = NULL;
+	const struct table_ask *ask = list_entry(calls[0], struct store_question, call)->ask;
 	usec_t give_up_at = INT64_MAX; /* the first of them to do so */
 	for (unsigned i = 0; i < n; i++) {
-		q = list_entry(calls[i], struct store_question, call);
+		const struct store_question *q = list_entry(calls[i], struct store_question, call);
 		const struct redis_question bytes = bytes_of(q);
 		at = redis_script_many_client(at, &bytes);
 		if (q->give_up_at < give_up_at)
 			give_up_at = q->give_up_at;
 	}
-	return (size_t)(redis_script_many_end(at, q->ask, redis_node_clock(node, give_up_at)) - out);
+	return (size_t)(redis_script_many_end(at, ask, redis_node_clock(node, give_up_at)) - out);
 }
 
 static const struct node_joint joint = {
