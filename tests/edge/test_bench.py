@@ -188,7 +188,8 @@ def test_benchmark_in_its_shortest_form():
         with open(os.path.join(directory, "bench.json")) as f:
             rows = json.load(f)["rows"]
         assert rows["redis"]["weir"]["requests_per_s"] > 100 and rows["redis"]["weir"]["incr_ratio"] > 0
-        assert 0.5 < rows["redis"]["weir"]["commands"] <= 1.1
+        # some dozen questions of as many clients share a command, and each command asks for 32 at most
+        assert 1 / 32 <= rows["redis"]["weir"]["commands"] <= 1.1
         assert rows["refusals"]["weir"]["commands"] < 0.01
         assert rows["down-1m"]["floor"]["gb_per_s"] > 0 and rows["down-1m"]["weir"]["cpu_s_per_gb"] > 0
         with open(os.path.join(directory, "bench.md")) as f:
