@@ -242,7 +242,8 @@ def test_it_goes_on_without_the_server_of_the_url(pair, cluster):
 def test_nodes_that_say_their_names_or_nothing(pair, cluster, kind):
     """Announced host names are resolved; where a node does not say where it is it is on the host that was asked."""
     cluster.cli_everywhere("CONFIG", "SET", "cluster-announce-hostname", "localhost")
-    wait_for(lambda: all("localhost" in n.cli("CLUSTER", "SLOTS") for n in cluster.nodes), 10)
+    wait_for(lambda: all(n.cli("CLUSTER", "NODES").count(",localhost") == len(cluster.nodes) for n in cluster.nodes), 10,
+             "every node knows the name of every node")
     cluster.cli_everywhere("CONFIG", "SET", "cluster-preferred-endpoint-type", kind)
     weirs = pair(requests=5)
     for clients in clients_by_master(cluster, 1).values():
