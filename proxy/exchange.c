@@ -235,6 +235,9 @@ static void find_client(struct exchange *x)
 static enum step stage_identify(struct exchange *x)
 {
 	find_client(x);
+	x->key = client_key(x->who.addr, x->worker->conf->client_ip.ipv6_prefix);
+	memcpy(x->ticket.client.b, x->key.b, sizeof(x->ticket.client.b));
+	limiter_expect(x->worker->limiter, &x->ticket.client);
 	return STEP_NEXT;
 }
 
@@ -480,7 +483,6 @@ static enum step stage_token(struct exchange *x)
 static enum step stage_recall(struct exchange *x)
 {
 	struct ticket *t = &x->ticket;
-	x->key = client_key(x->who.addr, x->worker->conf->client_ip.ipv6_prefix);
 	if (!t->asks)
 		return STEP_NEXT;
 	if (lifted(x) == LIFT_FULL) {
@@ -489,7 +491,6 @@ static enum step stage_recall(struct exchange *x)
 	}
 	if (x->lift == LIFT_SHADOW)
 		shadow_asks(x);
-	memcpy(t->client.b, x->key.b, sizeof(t->client.b));
 	x->ticket_sent = limiter_refuses(x->worker->limiter, t);
 	return x->ticket_sent ? judge(x) : STEP_NEXT;
 }

@@ -60,6 +60,7 @@ struct limiter {
 	struct local local;
 	uint64_t seed;
 	usec_t patience;
+	uint64_t last_policy; /* key of the first that was asked under last; 0: none was */
 
 	struct batch *heads[HEADS];
 	struct batch *pool;
@@ -470,9 +471,17 @@ static struct batch *gather(struct limiter *l, const struct ticket *t)
 	return b;
 }
 
+/* By the policy of the last ticket, as the client is known before his own. It is worth 0.2 us of 15. */
+void limiter_expect(const struct limiter *l, const struct client_id *client)
+{
+	if (l->last_policy)
+		table_fetch(l->table, client, l->last_policy);
+}
+
 bool limiter_refuses(struct limiter *l, struct ticket *t)
 {
 	assert(t->asks >= 1 && t->asks <= POLICY_MAX_APPLIED);
+	l->last_policy = t->ask[0].policy->key;
 	t->looked = !l->store || !refused_already(l, t);
 	return !t->looked;
 }

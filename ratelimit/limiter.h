@@ -67,6 +67,12 @@ void limiter_free(struct limiter *);			   /* no ticket may be waiting */
 bool limiter_ready(const struct limiter *);
 
 /*
+ * This client will most likely be asked about: what the table holds of him comes from memory while other work
+ * is done. Nothing depends on it.
+ */
+void limiter_expect(const struct limiter *, const struct client_id *);
+
+/*
  * The store has said until when it refuses this client, and that moment has not come: the verdict stands in
  * the ticket, and nothing is to be asked, counted or held for it. Where the answer is false, limiter_ask goes
  * on from there; who has not called this before asks all the same.

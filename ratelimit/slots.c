@@ -137,11 +137,13 @@ void slots_claim(const struct table *t, const struct policy *policy, const struc
 		 uint32_t pins, usec_t now, struct place *p)
 {
 	struct bucket *b = &t->bucket[p->bucket];
-	unsigned way = 0;
+	unsigned way = slots_first_way(p->tag), tried = 0;
 
-	while (way < SLOTS_WAYS && slots_tag(b, way))
-		way++;
-	if (way == SLOTS_WAYS)
+	while (tried < SLOTS_WAYS && slots_tag(b, way)) {
+		way = (way + 1) % SLOTS_WAYS;
+		tried++;
+	}
+	if (tried == SLOTS_WAYS)
 		way = evict(t, p->bucket, pins, now);
 	p->e = slots_entry(t, p->bucket, way);
 	*p->e = (struct entry){.key = policy->key,

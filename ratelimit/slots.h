@@ -131,6 +131,27 @@ struct place {
 	uint32_t remaining;
 };
 
+static inline struct entry *slots_entry(const struct table *t, uint32_t bucket, unsigned way)
+{
+	return &t->entry[(size_t)bucket * SLOTS_WAYS + way];
+}
+
+/* Where an entry stands if it found that way free. */
+static inline unsigned slots_first_way(uint16_t tag)
+{
+	return tag / 2 % SLOTS_WAYS;
+}
+
+/* The bucket and most likely the entry come from memory at the same time, rather than one after the other. */
+static inline __attribute__((always_inline)) void slots_fetch(const struct table *t, const struct place *p)
+{
+	const char *e = (const char *)slots_entry(t, p->bucket, slots_first_way(p->tag));
+
+	__builtin_prefetch(&t->bucket[p->bucket], 1);
+	__builtin_prefetch(e, 1);
+	__builtin_prefetch(e + 64, 1);
+}
+
 /*
  * Needs no lock. The policy goes into the hash's key, which is as good as hashing it (policy keys are not the
  * client's to choose) and a round shorter.
@@ -143,11 +164,6 @@ slots_locate(const struct table *t, uint64_t key, const struct client_id *client
 	p->bucket = (uint32_t)((h & UINT32_MAX) * t->buckets >> 32);
 	p->tag = (uint16_t)(h >> 48 | 1); /* 0 is a free way */
 	p->e = NULL;
-}
-
-static inline struct entry *slots_entry(const struct table *t, uint32_t bucket, unsigned way)
-{
-	return &t->entry[(size_t)bucket * SLOTS_WAYS + way];
 }
 
 static inline unsigned slots_way(const struct table *t, uint32_t bucket, const struct entry *e)
@@ -255,6 +271,7 @@ static inline __attribute__((always_inline)) bool slots_enter(const struct table
 	for (unsigned i = 0; i < asks; i++) {
 		struct place *p = &place[i];
 		slots_locate(t, ask[i].policy->key, client, p);
+		slots_fetch(t, p);
 		p->locks = true;
 		for (unsigned j = 0; j < i; j++)
 			if (place[j].bucket == p->bucket)
@@ -272,6 +289,7 @@ static inline __attribute__((always_inline)) bool
 slots_reach(const struct table *t, const struct client_id *client, uint64_t key, struct place *p)
 {
 	slots_locate(t, key, client, p);
+	slots_fetch(t, p);
 	if (!slots_lock(t, p->bucket))
 		return false;
 	slots_find(t, key, client, p);

@@ -225,6 +225,14 @@ enum table_result table_peek(struct table *t, const struct client_id *client, co
 	return decide(t, client, ask, asks, n, now, false, granted, out, refused_by, shadow_over);
 }
 
+void table_fetch(const struct table *t, const struct client_id *client, uint64_t policy_key)
+{
+	struct place p;
+
+	slots_locate(t, policy_key, client, &p);
+	slots_fetch(t, &p);
+}
+
 usec_t table_decided_at(const struct table *t)
 {
 	return t->decided_at;
