@@ -9,12 +9,16 @@
  *
  *   -c N      connections (32), one request at a time on each
  *   -d SEC    how long (5); -n N ends it after N requests
- *   -r RATE   requests a second on a schedule; a response's time counts from when its request was due.
- * Without it each connection asks again as soon as it is answered. -a N      client addresses, named by turns
- * in X-Forwarded-For (0: none) -p PATH   (/bench) -u BYTES  POST a body of that length -H LINE   one more
- * header line -1        a connection for each request -i N      first open N more connections, with one
- * request on each, say so on stdout, and leave them idle -s        TLS, any certificate is taken; with -1
- * each handshake is whole, with -1 -R resumed
+ *   -r RATE   requests a second on a schedule, and a response's time counts from when its request
+ *             was due; without it each connection asks again as soon as it is answered
+ *   -a N      client addresses, named by turns in X-Forwarded-For (0: none)
+ *   -p PATH   (/bench)
+ *   -u BYTES  POST a body of that length
+ *   -H LINE   one more header line
+ *   -1        a connection for each request
+ *   -i N      first open N more connections, with one request on each, say so on stdout, and leave
+ *             them idle
+ *   -s        TLS, any certificate is taken; with -1 each handshake is whole, with -1 -R resumed
  *
  *   OPENING -> (TLS: SHAKING) -> READY -> SENDING -> HEAD -> BODY -> READY ... or PARKED
  */
@@ -66,6 +70,7 @@ struct conn {
 	int fd;
 	enum conn_state state;
 	SSL *ssl;
+	SSL_SESSION *ticket; /* the last one: in TLS 1.3 each serves once */
 	const struct request *request;
 	uint64_t sent;	    /* of the request, head and body */
 	uint64_t body_left; /* of the response */
@@ -93,7 +98,6 @@ static struct {
 
 static int poller, body_fd;
 static SSL_CTX *tls;
-static SSL_SESSION *session; /* the latest ticket */
 static struct request *requests;
 static struct conn *ready, *made; /* made: all of them, until the end */
 static nsec_t now, end, next_due;
@@ -218,9 +222,9 @@ static void close_conn(struct conn *c)
 
 static int on_session(SSL *ssl, SSL_SESSION *s)
 {
-	(void)ssl;
-	SSL_SESSION_free(session);
-	session = s;
+	struct conn *c = SSL_get_app_data(ssl);
+	SSL_SESSION_free(c->ticket);
+	c->ticket = s;
 	return 1; /* kept */
 }
 
@@ -229,8 +233,9 @@ static void start_tls(struct conn *c)
 	c->ssl = SSL_new(tls);
 	if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1)
 		die("no TLS connection");
-	if (opt.resume && session)
-		SSL_set_session(c->ssl, session);
+	SSL_set_app_data(c->ssl, (char *)c);
+	if (opt.resume && c->ticket)
+		SSL_set_session(c->ssl, c->ticket);
 	SSL_set_connect_state(c->ssl);
 	c->state = SHAKING;
 }
@@ -596,12 +601,12 @@ static void tear_down(void)
 		made = c->made_before;
 		if (c->fd >= 0)
 			close_conn(c);
+		SSL_SESSION_free(c->ticket);
 		free(c);
 	}
 	for (int i = 0; i == 0 || i < opt.addresses; i++)
 		free(requests[i].text);
 	free(requests);
-	SSL_SESSION_free(session);
 	SSL_CTX_free(tls);
 }
 
