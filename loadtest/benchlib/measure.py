@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""How the bench measures: what it sets up, and one function for each kind of row, which fills in a result.
+"""How the bench measures: what it sets up, and for each kind of row a function that fills in what is timed, and one that
+fills in what is counted, which holds still.
 
 The proxy, and a limit service that it needs, have the first CPU; the client, the origin and Redis share the others.
 What a program cannot do raises Skip: the bench says so and goes on.
 """
+import collections
 import contextlib
 import glob
 import json
@@ -246,12 +248,16 @@ def requests(bench, program, row, result):
         before = cpu_us(running.pid)
         got = bench.load(running, "-d", bench.args.seconds)
         note_speed(result, got, cpu_us(running.pid) - before)
+    if row.wrk and shutil.which("wrk") and not bench.args.quick:
+        wrk(bench, program, row, result)
+
+
+def counts(bench, program, row, result):
+    """What a request takes, whatever else the machine does."""
     if not bench.args.no_calls:
         calls(bench, program, row, result)
     if not bench.args.no_instructions:
         instructions(bench, program, row, result)
-    if row.wrk and shutil.which("wrk") and not bench.args.quick:
-        wrk(bench, program, row, result)
 
 
 def note_speed(result, got, cpu):
@@ -281,11 +287,12 @@ def store(bench, program, row, result):
         if program.name == "weir":
             result["incr_cpu_us"] = incr_cost(bench, got["requests"] / got["seconds"], result["batch"])
             result["incr_ratio"] = result["store_cpu_us"] / result["incr_cpu_us"]
-            script_cost(bench, result)
-    if not bench.args.no_calls:
-        calls(bench, program, row, result)
-    if not bench.args.no_instructions:
-        instructions(bench, program, row, result)
+
+
+def store_counts(bench, program, row, result):
+    counts(bench, program, row, result)
+    if program.name == "weir" and not row.refused:
+        script_cost(bench, result)
 
 
 def asked(bench, program):
@@ -443,6 +450,9 @@ def handshakes(bench, program, row, result):
     result["handshakes_per_cpu_s"] = got["requests"] / cpu * 1e6
     result["busy"] = cpu / got["seconds"] / 1e4
     result["resumed"] = 100.0 * got["resumed"] / max(1, got["handshakes"])
+
+
+def handshake_counts(bench, program, row, result):
     if not bench.args.no_instructions:
         instructions(bench, program, row, result)
 
@@ -478,4 +488,18 @@ def exactness(bench, program, row, result):
     result["explained"] = "yes" if all(r["verdict"] == "explained" for r in rows) else "no"
 
 
-KINDS = {f.__name__: f for f in (requests, store, bodies, handshakes, idle, exactness)}
+def nothing(bench, program, row, result):
+    pass
+
+
+# A kind's two functions: what is timed, in rounds, and what is counted once
+Kind = collections.namedtuple("Kind", "timed counted")
+
+KINDS = {
+    "requests": Kind(requests, counts),
+    "store": Kind(store, store_counts),
+    "bodies": Kind(bodies, nothing),
+    "handshakes": Kind(handshakes, handshake_counts),
+    "idle": Kind(idle, nothing),
+    "exactness": Kind(nothing, exactness),
+}

@@ -42,6 +42,12 @@ def versions(bench, programs):
     return found
 
 
+def runs(meta):
+    if meta["rounds"] == 1:
+        return "%d s a run" % meta["seconds"]
+    return "%d runs of %d s each, the programs by turns, of which the median stands here" % (meta["rounds"], meta["seconds"])
+
+
 def cell(key, result):
     if key not in result:
         return "-"
@@ -108,7 +114,7 @@ def markdown(meta, results, skipped, picture=None):
                   "instructions do not drift, and system calls only in their waits." % m["load_at_start"], ""]
     lines += ["One worker each, the same origin (130 bytes of body unless said otherwise) and client (loadtest/load, 32 kept "
               "connections unless said otherwise), keep-alive on both sides, no access logs, no bodies on disk; "
-              "%d s a run." % meta["seconds"], ""]
+              "%s." % runs(meta), ""]
     if picture:
         lines += ["![weir beside other proxies](%s)" % picture, ""]
     lines += ["## Targets", ""] + target_table(results) + ["## Rows", ""]

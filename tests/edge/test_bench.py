@@ -165,7 +165,7 @@ def test_tables_say_what_is_met_and_what_is_not():
     results = {"pass-through": {"floor": {"instructions": 84.0, "calls": 4.1}, "weir": {"instructions": 6000.0, "calls": 4.5},
                                 "envoy": {"instructions": None, "calls": 9.0}},
                "redis": {"weir": {"total_cpu_us": 20.0}, "nginx-lua": {"total_cpu_us": 50.0}}}
-    meta = {"machine": report.machine(), "seconds": 1, "versions": {"weir": "0"}}
+    meta = {"machine": report.machine(), "seconds": 1, "rounds": 1, "versions": {"weir": "0"}}
     text = report.markdown(meta, results, ["haproxy is not here"])
     lines = [line for line in text.splitlines() if line.startswith("|")]
 
