@@ -19,19 +19,13 @@
 #include "proxy/h1_head.h"
 #include "proxy/site.h"
 #include "proxy/token.h"
+#include "proxy/waiting.h"
 #include "ratelimit/limiter.h"
 
 #define REQUEST_ID 36 /* hex digits and dashes, as a UUID (RFC 9562, version 4) */
 #define HOST_MAX 255
 
 enum step { STEP_NEXT, STEP_WAIT, STEP_DONE };
-
-/* What one side's timeout is armed for now. */
-struct waiting {
-	struct timeout_class *class; /* NULL: it is not */
-	int queue;		     /* bytes that the kernel held for a full socket when it was armed */
-	int64_t moved;		     /* of the client: moved(x) when it was armed */
-};
 
 struct exchange {
 	struct client *client;
@@ -96,7 +90,7 @@ struct exchange {
 	struct h1_head req, resp;
 	struct body_in req_body, resp_body;
 	struct client_ip who;
-	struct addr key; /* whom the limits count: set for the stages behind recall */
+	struct addr key; /* whom the limits count: set for the stages behind identify */
 	struct ticket ticket;
 	char id[REQUEST_ID];
 	char lift_id[LIFT_ID]; /* of the lift or token that frees it, or the block that holds it */
@@ -127,9 +121,10 @@ void exchange_connect_again(struct exchange *);
 /* Its response has begun, is not over, and would look whole after an orderly end of the connection. */
 bool exchange_would_look_whole(const struct exchange *);
 
-/* Stops everything that could call it; its log line is written. The client is being closed, so it tells it
- * nothing. */
-/* Its connection ends. `why`: static text for the log, should a response be cut by it; may be NULL. */
+/*
+ * Its connection ends, so the client is told nothing: stops everything that could call it, and writes its log
+ * line. `why`: static text for the log, should a response be cut by it; may be NULL.
+ */
 void exchange_cancel(struct exchange *, const char *why);
 
 /* Logs, counts, gives all back. The client's x is NULL afterwards. */
@@ -146,6 +141,12 @@ static inline struct str exchange_field(const struct exchange *x, enum field_id 
 {
 	const struct h1_field *f = h1_find(&x->req, id);
 	return f ? h1_value(x->base, f) : STR_NONE;
+}
+
+/* All of the request has left for the server. */
+static inline bool exchange_request_is_out(const struct exchange *x)
+{
+	return x->req_body.done && buf_len(&x->up_held) == 0 && x->up_sent == buf_len(&x->up_out);
 }
 
 /* --- stages of other files --- */

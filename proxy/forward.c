@@ -7,9 +7,7 @@
  * something may have changed: bytes or room at either side, a response of our own, a budget used up earlier.
  * It ends the exchange when the response has left.
  */
-#include <linux/sockios.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "proxy/exchange.h"
 #include "proxy/render.h"
@@ -96,31 +94,11 @@ static void on_failed(void *ctx, struct sconn *s, const struct connect_failure *
 	try_again(x, true, why->status, why->note);
 }
 
-/* Bytes that the kernel holds for a full socket; 0 for one that takes more. */
-static int queued(const struct stream *s)
-{
-	int n;
-	return s->can_write || ioctl(s->fd, SIOCOUTQ, &n) < 0 ? 0 : n;
-}
-
-/*
- * A socket that is full takes more in large steps, which may be further apart than a timeout is long while
- * its peer reads on: then the kernel's queue tells. How much it has shrunk since the timeout was armed.
- */
-static int taken_silently(struct waiting *w, const struct stream *s)
-{
-	int before = w->queue;
-	w->queue = queued(s);
-	return s->can_write ? 0 : before - w->queue;
-}
-
 static void on_timed_out(void *ctx, struct sconn *s)
 {
 	struct exchange *x = ctx;
-	if (taken_silently(&x->server_wait, &s->stream) > 0) {
-		timeout_arm(x->server_wait.class, &s->timeout);
+	if (waiting_goes_on_server(x))
 		return;
-	}
 	server_count_failure(s->server, x->resp_begun ? "idle_timeout" : "response_timeout");
 	if (x->resp_begun)
 		cut(x);
@@ -243,11 +221,6 @@ static enum body_move move(struct exchange *x, struct body_in *b, struct buf *fr
 
 /* --- request --- */
 
-static bool request_is_out(const struct exchange *x)
-{
-	return x->req_body.done && buf_len(&x->up_held) == 0 && x->up_sent == buf_len(&x->up_out);
-}
-
 static bool send_head(struct exchange *x)
 {
 	struct stream *st = &x->server->stream;
@@ -327,7 +300,7 @@ static enum flow send_request(struct exchange *x)
 		if (f == FLOW_OVER)
 			return f;
 	}
-	if (!x->sent_at && request_is_out(x))
+	if (!x->sent_at && exchange_request_is_out(x))
 		x->sent_at = x->worker->loop.now;
 	return FLOW_GO;
 }
@@ -399,7 +372,7 @@ static enum flow begin_response(struct exchange *x)
 	x->from_upstream = true;
 	x->resp_begun = true;
 	s->keep_s = h->keep_alive_s;
-	if (request_is_out(x)) { /* nothing is sent again from here on */
+	if (exchange_request_is_out(x)) { /* nothing is sent again from here on */
 		buf_drop(&x->up_out);
 		x->up_sent = 0;
 	} else { /* who answers half a request may take the rest of it for the next one */
@@ -424,7 +397,7 @@ static bool upgrade_agreed(const struct exchange *x, const char *base)
 static enum flow switch_protocols(struct exchange *x)
 {
 	struct sconn *s = x->server;
-	if (!upgrade_agreed(x, buf_head(&s->in)) || !request_is_out(x)) {
+	if (!upgrade_agreed(x, buf_head(&s->in)) || !exchange_request_is_out(x)) {
 		server_count_failure(s->server, "unasked_upgrade");
 		fail(x, 502, "the upstream switched protocols unasked");
 		return FLOW_OVER;
@@ -516,7 +489,8 @@ static void let_server_go(struct exchange *x)
 	struct sconn *s = x->server;
 	x->last_server = s->server;
 	x->server = NULL;
-	if (x->resp.keep_alive && x->resp_body.framing != H1_FRAMING_UNTIL_CLOSE && request_is_out(x))
+	if (x->resp.keep_alive && x->resp_body.framing != H1_FRAMING_UNTIL_CLOSE &&
+	    exchange_request_is_out(x))
 		sconn_release(s, x->resp.framing == H1_FRAMING_NONE ? BARE_REST_US : 0);
 	else
 		sconn_close(s);
@@ -598,92 +572,6 @@ static enum flow drain_request(struct exchange *x)
 	return FLOW_OVER;
 }
 
-/* Its body is read: on its way to a server that takes it, or to be dropped behind the response. */
-static bool awaits_body(const struct exchange *x)
-{
-	const struct sconn *s = x->server;
-	if (x->req_body.done || x->req_cut)
-		return false;
-	return s ? s->state == SCONN_BUSY && s->stream.can_write : x->resp_done;
-}
-
-/*
- * Whose turn it is to move bytes. All has been written that could be: a stream that can't be written to is
- * one whose peer does not take what there is for it. A client that is not read from has no turn.
- */
-static struct timeout_class *client_class(struct exchange *x)
-{
-	struct worker *w = x->worker;
-	if (x->tunnel)
-		return &w->tunnel;
-	if (!x->client->stream.can_write)
-		return &w->body;
-	return awaits_body(x) ? &w->body : NULL;
-}
-
-static struct timeout_class *server_class(struct exchange *x)
-{
-	if (x->tunnel || (x->resp_begun && !x->client->stream.can_write))
-		return NULL;
-	if (x->resp_begun || !x->server->stream.can_write)
-		return &x->up->idle;
-	return request_is_out(x) ? &x->up->response : NULL;
-}
-
-/* Arms one side's timeout for what is waited for now: started over when that changed or enough has moved. */
-static void wait_for(struct waiting *w, struct timeout *t, const struct stream *s, struct timeout_class *want,
-		     bool enough)
-{
-	if (want == w->class && !(want && enough))
-		return;
-	w->class = want;
-	if (!want) {
-		timeout_disarm(t);
-		return;
-	}
-	timeout_arm(want, t);
-	w->queue = queued(s);
-}
-
-/* Bytes that the client has sent and the kernel has taken for it, as far as they count: a body's. */
-static int64_t moved(const struct exchange *x)
-{
-	uint64_t in = x->req_body.total + x->dropped, out = x->resp_body.total + x->out_bytes;
-	return (int64_t)(in + out) - (int64_t)buf_len(&x->client->out);
-}
-
-/*
- * The client's timeout is started over when it has moved its quota, not with each byte: whoever sends or
- * takes a byte now and then holds a connection, and one of an upstream, for ever. Only its own turn counts:
- * a stream that its origin feeds slowly finds the socket empty, and arms nothing.
- */
-static void wait_for_client(struct exchange *x)
-{
-	struct waiting *w = &x->client_wait;
-	const int64_t quota = x->worker->body_quota;
-	struct timeout_class *want = client_class(x);
-	if (!want && !w->class)
-		return;
-	int64_t now = moved(x);
-	bool enough = now - w->moved >= quota;
-	if (enough || want != w->class)
-		w->moved = now;
-	wait_for(w, &x->client->timeout, &x->client->stream, want, enough);
-}
-
-static void retime(struct exchange *x)
-{
-	struct sconn *s = x->server;
-	wait_for_client(x);
-	if (s && s->state == SCONN_BUSY) { /* while it connects, another timeout is running */
-		struct timeout_class *want = server_class(x);
-		bool progress =
-			x->progress && want == &x->up->idle; /* the first byte's time is not extended */
-		wait_for(&x->server_wait, &s->timeout, &s->stream, want, progress);
-	}
-	x->progress = false;
-}
-
 /* A client that is gone is seen by reading only; one that has shut its side may still wait for its response.
  */
 static enum flow look_for_abort(struct exchange *x)
@@ -720,7 +608,7 @@ void forward(struct exchange *x)
 	if (look_for_abort(x) == FLOW_OVER)
 		return;
 	bool linked = x->server && x->server->state == SCONN_BUSY;
-	if (linked && !x->req_cut && !request_is_out(x) && send_request(x) == FLOW_OVER)
+	if (linked && !x->req_cut && !exchange_request_is_out(x) && send_request(x) == FLOW_OVER)
 		return;
 	if (linked && read_response(x) == FLOW_OVER)
 		return;
@@ -734,7 +622,7 @@ void forward(struct exchange *x)
 	}
 	if (x->resp_done && !buf_len(&c->out) && drain_request(x) == FLOW_OVER)
 		return;
-	retime(x);
+	waiting_retime(x);
 }
 
 void forward_client_timeout(struct exchange *x)
@@ -744,20 +632,15 @@ void forward_client_timeout(struct exchange *x)
 		client_close(c, END_TUNNEL_TIMEOUT);
 		return;
 	}
-	struct waiting *w = &x->client_wait;
-	int64_t now = moved(x), took = now - w->moved + taken_silently(w, &c->stream);
-	w->moved = now;
-	if (took >= x->worker->body_quota) {
-		timeout_arm(w->class, &c->timeout);
+	bool slow;
+	if (waiting_goes_on_client(x, &slow))
 		return;
-	}
-	w->class = NULL;
-	c->ends_for = took > 0 ? END_TOO_SLOW : END_BODY_TIMEOUT;
+	c->ends_for = slow ? END_TOO_SLOW : END_BODY_TIMEOUT;
 	if (x->resp_begun || buf_len(&c->out)) {
 		client_close(c, c->ends_for);
 	} else {
 		x->keep = false;
 		fail(x, 408,
-		     took > 0 ? "the request's body came too slowly" : "the request's body took too long");
+		     slow ? "the request's body came too slowly" : "the request's body took too long");
 	}
 }
