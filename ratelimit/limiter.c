@@ -475,7 +475,7 @@ static struct batch *gather(struct limiter *l, const struct ticket *t)
 void limiter_expect(const struct limiter *l, const struct client_id *client)
 {
 	if (l->last_policy)
-		table_fetch(l->table, client, l->last_policy);
+		table_expect(l->table, client, l->last_policy);
 }
 
 bool limiter_refuses(struct limiter *l, struct ticket *t)

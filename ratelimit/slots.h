@@ -110,6 +110,14 @@ struct shared {
 	struct journal journal;
 };
 
+/* Whom a decision will most likely be about, and where he is. */
+struct expected {
+	struct client_id client;
+	uint64_t key;
+	uint32_t bucket;
+	uint16_t tag;
+};
+
 struct table {
 	struct shared *shared;
 	struct bucket *bucket;
@@ -119,6 +127,7 @@ struct table {
 	uint32_t buckets;
 	uint16_t owner;
 	usec_t decided_at;
+	struct expected expected;
 };
 
 /* Where a (policy, client) has its entry, or would have it. */
@@ -156,14 +165,44 @@ static inline __attribute__((always_inline)) void slots_fetch(const struct table
  * Needs no lock. The policy goes into the hash's key, which is as good as hashing it (policy keys are not the
  * client's to choose) and a round shorter.
  */
-static inline __attribute__((always_inline)) void
-slots_locate(const struct table *t, uint64_t key, const struct client_id *client, struct place *p)
+static inline __attribute__((always_inline)) void slots_hash(const struct table *t, uint64_t key,
+							     const struct client_id *client, struct place *p)
 {
 	uint64_t h = siphash13_16((struct siphash_key){t->hash_key.k0 ^ key, t->hash_key.k1}, client->b);
 
 	p->bucket = (uint32_t)((h & UINT32_MAX) * t->buckets >> 32);
 	p->tag = (uint16_t)(h >> 48 | 1); /* 0 is a free way */
+}
+
+static inline bool slots_expected(const struct table *t, uint64_t key, const struct client_id *client)
+{
+	return t->expected.key == key && !memcmp(&t->expected.client, client, sizeof(*client));
+}
+
+/* Needs no lock either. Who was expected is hashed and fetched already. */
+static inline __attribute__((always_inline)) void
+slots_locate(const struct table *t, uint64_t key, const struct client_id *client, struct place *p)
+{
 	p->e = NULL;
+	if (slots_expected(t, key, client)) {
+		p->bucket = t->expected.bucket;
+		p->tag = t->expected.tag;
+	} else {
+		slots_hash(t, key, client, p);
+		slots_fetch(t, p);
+	}
+}
+
+/* Needs no lock. */
+static inline void slots_expect(struct table *t, uint64_t key, const struct client_id *client)
+{
+	struct place p;
+
+	if (slots_expected(t, key, client))
+		return;
+	slots_hash(t, key, client, &p);
+	slots_fetch(t, &p);
+	t->expected = (struct expected){*client, key, p.bucket, p.tag};
 }
 
 static inline unsigned slots_way(const struct table *t, uint32_t bucket, const struct entry *e)
@@ -271,7 +310,6 @@ static inline __attribute__((always_inline)) bool slots_enter(const struct table
 	for (unsigned i = 0; i < asks; i++) {
 		struct place *p = &place[i];
 		slots_locate(t, ask[i].policy->key, client, p);
-		slots_fetch(t, p);
 		p->locks = true;
 		for (unsigned j = 0; j < i; j++)
 			if (place[j].bucket == p->bucket)
@@ -289,7 +327,6 @@ static inline __attribute__((always_inline)) bool
 slots_reach(const struct table *t, const struct client_id *client, uint64_t key, struct place *p)
 {
 	slots_locate(t, key, client, p);
-	slots_fetch(t, p);
 	if (!slots_lock(t, p->bucket))
 		return false;
 	slots_find(t, key, client, p);

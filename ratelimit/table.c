@@ -57,6 +57,8 @@ static void view(struct table *t, void *mem, uint16_t owner)
 	t->buckets = s->buckets;
 	t->owner = owner;
 	t->decided_at = 0;
+	t->expected = (struct expected){.key = 1};
+	slots_expect(t, 0, &(struct client_id){{0}}); /* nobody in particular */
 }
 
 struct table *table_attach(void *mem, size_t bytes, uint16_t owner)
@@ -225,12 +227,9 @@ enum table_result table_peek(struct table *t, const struct client_id *client, co
 	return decide(t, client, ask, asks, n, now, false, granted, out, refused_by, shadow_over);
 }
 
-void table_fetch(const struct table *t, const struct client_id *client, uint64_t policy_key)
+void table_expect(struct table *t, const struct client_id *client, uint64_t policy_key)
 {
-	struct place p;
-
-	slots_locate(t, policy_key, client, &p);
-	slots_fetch(t, &p);
+	slots_expect(t, policy_key, client);
 }
 
 usec_t table_decided_at(const struct table *t)

@@ -123,8 +123,9 @@ enum table_result table_peek(struct table *t, const struct client_id *client, co
 			     struct window_state out[POLICY_MAX_APPLIED], unsigned *refused_by,
 			     unsigned *shadow_over);
 
-/* The client's place is brought into the cache while other work is done. No lock, no effect but that. */
-void table_fetch(const struct table *t, const struct client_id *client, uint64_t policy_key);
+/* A decision about this client under this policy is near: his place is looked up, and comes from memory while
+ * other work is done. No lock; nothing depends on it. */
+void table_expect(struct table *t, const struct client_id *client, uint64_t policy_key);
 
 /* The moment of this process's last admit or peek: its `now`, or later. */
 usec_t table_decided_at(const struct table *t);

@@ -299,6 +299,10 @@ static void run_model(unsigned clients, unsigned max_clients, unsigned ops)
 		unsigned n = rnd(10) ? 1 : 1 + (unsigned)rnd(rnd(10) ? 8 : 256);
 		struct client_id id = client(c);
 		now = next_moment(now, &got);
+		if (rnd(4)) { /* rightly or wrongly */
+			struct client_id expected = client(rnd(4) ? c : (uint32_t)rnd(max_clients));
+			table_expect(r.t, &expected, ask[0].policy->key);
+		}
 		if (rnd(8) == 0) {
 			model_admit(c, which, ask, asks, n, now, false, &want);
 			assert_int_equal(table_peek(r.t, &id, ask, asks, n, now, &got.granted, got.out,
