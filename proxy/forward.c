@@ -7,6 +7,7 @@
  * something may have changed: bytes or room at either side, a response of our own, a budget used up earlier.
  * It ends the exchange when the response has left.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "proxy/exchange.h"
@@ -45,6 +46,17 @@ static void fail(struct exchange *x, unsigned status, const char *why)
 	buf_drop(&x->up_out);
 	buf_drop(&x->up_held);
 	reply(x, status, why);
+}
+
+static void note_shortage(struct exchange *x)
+{
+	metric_add(x->worker->count.shortages, 1);
+}
+
+static void fail_short(struct exchange *x)
+{
+	note_shortage(x);
+	fail(x, 503, "out of memory");
 }
 
 /* The response began, so no other can be sent: the client must see that it is cut. */
@@ -166,7 +178,7 @@ enum step stage_connect(struct exchange *x)
 	if (x->server)
 		return x->server->state == SCONN_BUSY ? STEP_NEXT : STEP_WAIT;
 	if (!prepare(x)) {
-		metric_add(x->worker->count.shortages, 1);
+		note_shortage(x);
 		reply(x, 503, "out of memory");
 		return STEP_DONE;
 	}
@@ -176,7 +188,7 @@ enum step stage_connect(struct exchange *x)
 	case TAKEN_CONNECTING:
 		return STEP_WAIT;
 	case TAKEN_SHORT:
-		metric_add(x->worker->count.shortages, 1);
+		note_shortage(x);
 		fail(x, 503,
 		     "no connection to the upstream can be opened: descriptors, ports or memory ran out");
 		return STEP_DONE;
@@ -272,6 +284,7 @@ static enum flow send_body(struct exchange *x)
 		case BODY_MOVE_BAD:
 			return request_bad(x, x->req_body.error, x->req_body.why);
 		case BODY_MOVE_NO_MEMORY:
+			note_shortage(x);
 			return request_bad(x, 503, "out of memory");
 		case BODY_MOVE_HUNGRY:
 			break;
@@ -311,14 +324,22 @@ static ssize_t server_fill(struct sconn *s, size_t want)
 {
 	size_t room;
 	char *to = buf_room(&s->in, want, &room);
-	if (!to)
+	if (!to) {
+		s->stream.err = ENOMEM;
 		return STREAM_ERROR;
+	}
 	ssize_t n = stream_read(&s->stream, to, room);
 	if (n > 0)
 		buf_commit(&s->in, (size_t)n);
 	else
 		buf_settle(&s->in);
 	return n;
+}
+
+/* It was not the server that failed, but memory. */
+static bool ran_short(const struct sconn *s)
+{
+	return s->stream.err == ENOMEM;
 }
 
 /* Room to parse on: small at first, doubled for long heads. */
@@ -365,7 +386,7 @@ static enum flow begin_response(struct exchange *x)
 	server_succeeded(s->server->row, x->first_at - (x->sent_at ? x->sent_at : x->head_at));
 	histogram_observe(&x->up->latency, x->first_at - (x->sent_at ? x->sent_at : x->head_at));
 	if (!render_response(x, buf_head(&s->in), framing)) {
-		fail(x, 503, "out of memory");
+		fail_short(x);
 		return FLOW_OVER;
 	}
 	x->status = h->status;
@@ -419,7 +440,7 @@ static enum flow pass_interim(struct exchange *x)
 		return FLOW_OVER;
 	}
 	if (x->req.version_minor > 0 && !render_interim(x, buf_head(&s->in))) {
-		fail(x, 503, "out of memory");
+		fail_short(x);
 		return FLOW_OVER;
 	}
 	if (buf_len(&c->out) >= BODY_HELD_MAX && !body_flush(&c->stream, &c->out)) {
@@ -475,6 +496,10 @@ static enum flow read_head(struct exchange *x)
 		ssize_t n = server_fill(s, head_want(&s->in));
 		if (n == STREAM_AGAIN)
 			return FLOW_GO;
+		if (n < 0 && ran_short(s)) {
+			fail_short(x);
+			return FLOW_OVER;
+		}
 		if (n <= 0)
 			return server_broke(x, n == 0 ? "closed" : "reset",
 					    "the upstream closed the connection before its response");
@@ -515,7 +540,7 @@ static enum flow read_body(struct exchange *x)
 			cut(x);
 			return FLOW_OVER;
 		case BODY_MOVE_NO_MEMORY:
-			metric_add(x->worker->count.shortages, 1);
+			note_shortage(x);
 			cut(x);
 			return FLOW_OVER;
 		case BODY_MOVE_HUNGRY:
@@ -528,7 +553,10 @@ static enum flow read_body(struct exchange *x)
 			return FLOW_GO;
 		}
 		if (server_fill(s, BLOCK_LARGE / 2) == STREAM_ERROR) {
-			server_count_failure(s->server, "cut_response");
+			if (ran_short(s))
+				note_shortage(x);
+			else
+				server_count_failure(s->server, "cut_response");
 			cut(x);
 			return FLOW_OVER;
 		}

@@ -288,6 +288,29 @@ def test_memory_that_ran_out_sheds_and_comes_back(origin, start):
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory is in the way")
+def test_memory_that_runs_out_under_responses_is_no_servers_fault(origin, start):
+    """Nobody reads, so that each response wants memory of its own."""
+    weir = start(base_config(origin, workers=1))
+    pid, = weir.workers()
+    whole(weir)
+    held = [weir.client() for _ in range(300)]
+    wait_for(lambda: weir.metric("weir_connections") == 300, 10)
+    with open("/proc/%d/statm" % pid) as f:
+        size = int(f.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    before = limit(pid, resource.RLIMIT_AS, size + (1 << 20))
+    try:
+        for c in held:
+            c.send(build("GET", "/bytes/8000000"))
+        wait_for(lambda: weir.metric("weir_memory_shortages_total") >= 100, 10)
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_AS, before)
+        for c in held:
+            c.reset()
+    assert weir.metric("weir_upstream_failures_total") == 0 and weir.workers() == [pid]
+    whole(weir)
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's own memory is in the way")
 def test_a_head_that_grows_when_memory_ran_out_is_answered(origin, start):
     weir = start(base_config(origin, workers=1))
     pid, = weir.workers()
