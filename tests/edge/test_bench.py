@@ -176,6 +176,18 @@ def test_tables_say_what_is_met_and_what_is_not():
     assert has("| floor | 84 (x0.01)") and has("| envoy | n/a | 9.00 (x2.00)") and "- haproxy is not here" in text
 
 
+@pytest.mark.parametrize("program, option, value, said", [
+    ("bench", "--rounds", "0", "expected at least 1"), ("bench", "--seconds", "0", "expected at least 1"),
+    ("bench", "--rows", "", "expected some of"), ("bench", "--programs", "", "expected some of"),
+    ("bench", "--out", "/proc/none", "bench: --out: "), ("bench", "--plot", "/proc/none", "bench: --plot /proc/none: "),
+    ("bench", "--plot", "/dev/null", "bench: --plot /dev/null: "),
+    ("exactness", "--seconds", "0", "expected 1 at least"), ("exactness", "--weirs", "0", "expected 1 at least")])
+def test_options_that_cannot_be_are_refused_before_anything_runs(program, option, value, said):
+    done = subprocess.run([os.path.join(ROOT, "loadtest", program), option, value], capture_output=True, text=True, timeout=20,
+                          stdin=subprocess.DEVNULL)
+    assert done.returncode in (1, 2) and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is missing")
 def test_benchmark_in_its_shortest_form():
     """The speed of a sanitizer's build means nothing; that the rows come out does."""
