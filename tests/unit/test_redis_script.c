@@ -491,9 +491,18 @@ static void many_leave_what_is_no_list(void **state)
 	call_many(last, 3, &ask, 0, got);
 	assert_int_equal(got[1], 0);
 	assert_int_equal(got[2], 2);
+	static const char *const odd[] = {"", "1", "17000000000000000"}; /* as texts they all came long ago */
+	for (unsigned i = 0; i < 3; i++) {
+		rig_do(&redis, "DEL %s", key);
+		rig_do(&redis, "RPUSH %s %s %lld", key, odd[i], (long long)clock_wall());
+		call_many(last, 3, &ask, 0, got);
+		assert_int_equal(got[0], 3 + i);
+		assert_int_equal(got[1], 0);
+		assert_int_equal(rig_integer(&redis, "LLEN %s", key), 2);
+	}
 	rig_do(&redis, "DEL %s", key);
 	call_many(last, 3, &ask, 0, got);
-	assert_int_equal(got[0], 3);
+	assert_int_equal(got[0], 6);
 	assert_int_equal(got[1], 1);
 }
 
