@@ -124,6 +124,7 @@ void redis_joints_init(struct redis_joints *j, struct redis_node *n)
 	j->node = n;
 	list_init(&j->held);
 	j->spare = NULL;
+	j->room = 0;
 }
 
 void redis_joints_drop(struct redis_joints *j)

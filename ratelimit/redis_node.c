@@ -78,8 +78,6 @@ struct redis_node {
 	series_t failed_timeout, failed_garbage;
 };
 
-static void load_scripts(struct redis_node *n);
-
 /* States */
 
 const char *store_state_name(enum store_state s)
@@ -372,14 +370,18 @@ static void load_scripts(struct redis_node *n)
 	}
 }
 
-static void answer_lost(struct list *calls, enum redis_failure f)
+/* No server has answered it, and none will. */
+static void give_back(struct node_call *c, enum redis_failure f, const char *why)
 {
-	const struct redis_reply r = {.kind = REDIS_ERROR, .failure = f, .text = STR("it was not sent")};
+	const struct redis_reply r = {.kind = REDIS_ERROR, .failure = f, .text = str_of(why)};
+	c->done(c, &r);
+}
+
+static void give_back_all(struct list *unsent, enum redis_failure f)
+{
 	struct list *l;
-	while ((l = list_pop(calls))) {
-		struct node_call *c = list_entry(l, struct node_call, link);
-		c->done(c, &r);
-	}
+	while ((l = list_pop(unsent)))
+		give_back(list_entry(l, struct node_call, link), f, "it was not sent");
 }
 
 static void on_changed(struct redis_conn *conn, void *owner)
@@ -401,7 +403,7 @@ static void on_changed(struct redis_conn *conn, void *owner)
 	timeout_disarm(&n->probe_timer);
 	if (n->state != STORE_CONNECTING)
 		set_state(n, STORE_CONNECTING, redis_failure_name(redis_conn_last_failure(conn)));
-	answer_lost(&unsent, redis_conn_last_failure(conn));
+	give_back_all(&unsent, redis_conn_last_failure(conn));
 }
 
 /* Calls */
@@ -428,29 +430,28 @@ static bool put(struct redis_node *n, struct node_call *c)
 	return true;
 }
 
-static bool send_now(struct redis_node *n, struct node_call *c)
+/* Joining others it leaves by the end of the turn; else it is written now. */
+static bool send_call(struct redis_node *n, struct node_call *c, bool may_join)
 {
 	c->node = n;
 	c->sent_at = n->loop->now;
+	if (may_join && c->joint && !c->ask_there && !n->apart)
+		return redis_joints_hold(&n->joints, c);
 	return put(n, c);
 }
 
-static bool send_in_turn(struct redis_node *n, struct node_call *c)
+static bool may_go_again(const struct redis_node *n, const struct node_call *c)
 {
-	if (!c->joint || c->ask_there || n->apart)
-		return send_now(n, c);
-	c->node = n;
-	c->sent_at = n->loop->now;
-	return redis_joints_hold(&n->joints, c);
+	return !c->late && c->until > n->loop->now && redis_conn_ready(n->conn);
 }
 
 /* It was not heard, so that asking once more spends nothing twice. */
 bool redis_node_once_more(struct redis_node *n, struct node_call *c)
 {
-	if (c->again || c->late || c->until <= n->loop->now || !redis_conn_ready(n->conn))
+	if (c->again || !may_go_again(n, c))
 		return false;
 	c->again = true;
-	return send_now(n, c);
+	return send_call(n, c, false);
 }
 
 static bool sent_elsewhere(struct redis_node *n, struct node_call *c, const struct redis_reply *r)
@@ -517,29 +518,18 @@ static void joint_refused(struct redis_node *n, struct node_call *const *c, unsi
 	}
 }
 
-static void answer_calls(struct node_call *const *c, unsigned calls, const struct redis_reply *r)
+static void joint_senseless(struct redis_node *n, struct node_call *const *c, unsigned calls)
 {
+	static const char why[] = "its answers make no sense";
+	redis_node_bad(n, why);
 	for (unsigned i = 0; i < calls; i++)
-		c[i]->done(c[i], r);
+		give_back(c[i], REDIS_GARBAGE, why);
 }
 
-static void on_joint(struct redis_node *n, const struct node_joint *kind, struct node_call *const *c,
-		     unsigned calls, const struct redis_reply *r)
+/* A call for which nothing was done goes once more, alone. */
+static void joint_answered(struct redis_node *n, const struct node_joint *kind, struct node_call *const *c,
+			   unsigned calls, const struct redis_reply *r)
 {
-	static const struct redis_reply over = {
-		.kind = REDIS_ERROR, .failure = REDIS_TIMEOUT, .text = {"its time was over", 17}};
-	assert(n->magic == MAGIC);
-	heard(n);
-	if (r->kind == REDIS_ERROR) {
-		joint_refused(n, c, calls, r);
-		return;
-	}
-	if (!kind->sound(r, calls)) {
-		static const struct redis_reply garbage = {.kind = REDIS_ERROR, .failure = REDIS_GARBAGE};
-		redis_node_bad(n, "its answers make no sense");
-		answer_calls(c, calls, &garbage);
-		return;
-	}
 	struct redis_reply part[REDIS_JOINT_MAX]; /* all before the first is told: it may read on */
 	bool has[REDIS_JOINT_MAX];
 	for (unsigned i = 0; i < calls; i++)
@@ -547,10 +537,22 @@ static void on_joint(struct redis_node *n, const struct node_joint *kind, struct
 	for (unsigned i = 0; i < calls; i++) {
 		if (has[i])
 			c[i]->done(c[i], &part[i]);
-		else if (c[i]->late || c[i]->until <= n->loop->now || !redis_conn_ready(n->conn) ||
-			 !send_now(n, c[i]))
-			c[i]->done(c[i], &over);
+		else if (!may_go_again(n, c[i]) || !send_call(n, c[i], false))
+			give_back(c[i], REDIS_TIMEOUT, "its time was over");
 	}
+}
+
+static void on_joint(struct redis_node *n, const struct node_joint *kind, struct node_call *const *c,
+		     unsigned calls, const struct redis_reply *r)
+{
+	assert(n->magic == MAGIC);
+	heard(n);
+	if (r->kind == REDIS_ERROR)
+		joint_refused(n, c, calls, r);
+	else if (kind->sound(r, calls))
+		joint_answered(n, kind, c, calls, r);
+	else
+		joint_senseless(n, c, calls);
 }
 
 bool redis_node_send(struct redis_node *n, struct node_call *c, bool asking)
@@ -561,7 +563,7 @@ bool redis_node_send(struct redis_node *n, struct node_call *c, bool asking)
 		ask_time(n); /* the first in a while */
 	c->call.done = on_answer;
 	c->ask_there = asking;
-	if (!send_in_turn(n, c))
+	if (!send_call(n, c, true))
 		return false;
 	n->used = true;
 	if (n->state == STORE_PROBING)
@@ -730,7 +732,7 @@ void redis_node_free(struct redis_node *n)
 	list_init(&unsent);
 	redis_joints_take(&n->joints, &unsent);
 	redis_conn_free(n->conn);
-	answer_lost(&unsent, REDIS_CLOSED);
+	give_back_all(&unsent, REDIS_CLOSED);
 	timeout_disarm(&n->tick);
 	timeout_disarm(&n->mark_timer);
 	timeout_disarm(&n->probe_timer);

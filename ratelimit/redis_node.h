@@ -91,7 +91,7 @@ struct node_call {
 /* What is known of the server. */
 struct redis_server {
 	struct redis_info info; /* as of the last INFO; empty where that is denied */
-	bool told;		/* it is not */
+	bool told;		/* it was answered */
 	/*
 	 * Its slots, a bit each (NULL: all), and a text that lies in one of them, for keys that belong to the
 	 * server. In a cluster as of the last map: "" before there is one, and another when slots have moved.
