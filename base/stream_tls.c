@@ -60,7 +60,7 @@ static ssize_t read_socket(struct tls *t, char *to, size_t n, bool *again)
 {
 	ssize_t got;
 	do
-		got = read(t->stream->fd, to, n);
+		got = recv(t->stream->fd, to, n, 0);
 	while (got < 0 && errno == EINTR);
 	*again = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 	if (got < 0 || (got > 0 && (size_t)got < n && !t->stream->peer_closed))
@@ -125,7 +125,7 @@ static bool write_socket(struct tls *t, const char *from, size_t n, size_t *sent
 	ssize_t w = 0;
 	if (t->can_write) {
 		do
-			w = write(t->stream->fd, from, n);
+			w = send(t->stream->fd, from, n, MSG_NOSIGNAL);
 		while (w < 0 && errno == EINTR);
 		if (w < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
 			t->stream->err = errno;
