@@ -60,7 +60,7 @@ struct limiter {
 	struct local local;
 	uint64_t seed;
 	usec_t patience;
-	uint64_t last_policy; /* key of the first that was asked under last; 0: none was */
+	uint64_t last_policy; /* key of the first policy of the last ticket; 0: there was none */
 
 	struct batch *heads[HEADS];
 	struct batch *pool;
@@ -471,7 +471,7 @@ static struct batch *gather(struct limiter *l, const struct ticket *t)
 	return b;
 }
 
-/* By the policy of the last ticket, as the client is known before his own. It is worth 0.2 us of 15. */
+/* Under the last ticket's policy, for this one's is not known yet. It is worth 0.2 us of 15. */
 void limiter_expect(const struct limiter *l, const struct client_id *client)
 {
 	if (l->last_policy)
@@ -538,6 +538,21 @@ static void on_buried(struct grave *g)
 	destroy(list_entry(g, struct limiter, grave));
 }
 
+static bool open_store(struct limiter *l, const struct limiter_setup *setup)
+{
+	const struct store_redis_setup store = {
+		.loop = l->loop, .target = setup->redis, .timeout_us = setup->timeout_us, .table = l->table};
+	l->store = store_redis_new(&store);
+	if (!l->store)
+		return false;
+	const struct carrier_setup carrier = {l->loop, l->table, l->store, setup->policy, setup->policies};
+	l->carrier = carrier_new(&carrier);
+	if (l->carrier)
+		return true;
+	store_redis_free(l->store);
+	return false;
+}
+
 struct limiter *limiter_new(const struct limiter_setup *setup)
 {
 	struct limiter *l = calloc(1, sizeof(*l));
@@ -553,24 +568,9 @@ struct limiter *limiter_new(const struct limiter_setup *setup)
 	list_init(&l->queue);
 	list_init(&l->busy);
 	timeout_init(&l->busy_timer, on_busy_timer);
-	if (setup->redis) {
-		const struct store_redis_setup store = {.loop = l->loop,
-							.target = setup->redis,
-							.timeout_us = setup->timeout_us,
-							.table = l->table};
-		l->store = store_redis_new(&store);
-		if (!l->store) {
-			destroy(l);
-			return NULL;
-		}
-		const struct carrier_setup carrier = {l->loop, l->table, l->store, setup->policy,
-						      setup->policies};
-		l->carrier = carrier_new(&carrier);
-		if (!l->carrier) {
-			store_redis_free(l->store);
-			destroy(l);
-			return NULL;
-		}
+	if (setup->redis && !open_store(l, setup)) {
+		destroy(l);
+		return NULL;
 	}
 	timeout_class_init(&l->wait_class, l->loop, setup->timeout_us);
 	timeout_class_init(&l->busy_class, l->loop, BUSY_RETRY);

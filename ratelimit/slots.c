@@ -382,10 +382,10 @@ static long check_bucket(const struct table *t, uint32_t b, uint8_t *seen)
 		return -1;
 	for (unsigned way = 0; way < SLOTS_WAYS; way++) {
 		const struct entry *e = slots_entry(t, b, way);
-		struct place p;
+		struct place p = {.e = NULL};
 		if (!slots_tag(&t->bucket[b], way))
 			continue;
-		slots_locate(t, e->key, &e->client, &p);
+		slots_hash(t, e->key, &e->client, &p); /* and not what is remembered of it */
 		slots_find(t, e->key, &e->client, &p);
 		long here = window_check(&t->store, &e->log, slots_chunk_owner(t, e), seen);
 		if (p.bucket != b || p.e != e || here < 0)

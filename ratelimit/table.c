@@ -57,8 +57,9 @@ static void view(struct table *t, void *mem, uint16_t owner)
 	t->buckets = s->buckets;
 	t->owner = owner;
 	t->decided_at = 0;
+	/* Nobody in particular, but his place must be right. Key 1: it is looked up. */
 	t->expected = (struct expected){.key = 1};
-	slots_expect(t, 0, &(struct client_id){{0}}); /* nobody in particular */
+	slots_expect(t, 0, &(struct client_id){{0}});
 }
 
 struct table *table_attach(void *mem, size_t bytes, uint16_t owner)
