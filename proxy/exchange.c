@@ -491,8 +491,7 @@ static enum step stage_recall(struct exchange *x)
 	}
 	if (x->lift == LIFT_SHADOW)
 		shadow_asks(x);
-	x->ticket_sent = limiter_refuses(x->worker->limiter, t);
-	return x->ticket_sent ? judge(x) : STEP_NEXT;
+	return limiter_refuses(x->worker->limiter, t) ? judge(x) : STEP_NEXT;
 }
 
 /* Tunnels count too. Nobody, the exempt and those for whom limits are lifted are held to nothing. */

@@ -4,8 +4,8 @@
  * NEXT, WAIT (something will call exchange_run again) or DONE (a response of our own is on its way, or the
  * exchange is over).
  *
- *   read head -> identify -> answer (health, CONNECT, OPTIONS *) -> route -> authorize -> token -> hold ->
- * admit -> connect -> forward -> log
+ *   read head -> identify -> answer (health, CONNECT, OPTIONS *) -> route -> authorize -> token -> recall
+ *   -> hold -> admit -> upgrade -> measure -> connect -> forward -> log
  *
  * It belongs to its client. What it waits for elsewhere (a ticket, an upstream's connection) is cancelled by
  * exchange_cancel, after which nothing calls it any more. Its memory is used again after exchange_end.

@@ -8,7 +8,6 @@
  * It ends the exchange when the response has left.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "proxy/exchange.h"
 #include "proxy/render.h"
@@ -382,9 +381,10 @@ static enum flow begin_response(struct exchange *x)
 	struct sconn *s = x->server;
 	struct h1_head *h = &x->resp;
 	enum out_framing framing = out_framing(x);
+	usec_t took = x->first_at - (x->sent_at ? x->sent_at : x->head_at);
 	settle_keep(x, framing);
-	server_succeeded(s->server->row, x->first_at - (x->sent_at ? x->sent_at : x->head_at));
-	histogram_observe(&x->up->latency, x->first_at - (x->sent_at ? x->sent_at : x->head_at));
+	server_succeeded(s->server->row, took);
+	histogram_observe(&x->up->latency, took);
 	if (!render_response(x, buf_head(&s->in), framing)) {
 		fail_short(x);
 		return FLOW_OVER;

@@ -119,11 +119,11 @@ bool waiting_goes_on_client(struct exchange *x, bool *slow)
 	struct client *c = x->client;
 	int64_t now = moved(x), took = now - w->moved + taken_silently(w, &c->stream);
 	w->moved = now;
-	*slow = took > 0 && took < x->worker->body_quota;
 	if (took >= x->worker->body_quota) {
 		timeout_arm(w->class, &c->timeout);
 		return true;
 	}
 	w->class = NULL;
+	*slow = took > 0;
 	return false;
 }

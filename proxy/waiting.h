@@ -4,7 +4,8 @@
  * armed for whose turn it is to move some.
  *
  *   client  moves its quota (caps.min_rate) of the bodies within timeouts.body, or has been too slow
- *   server  answers within timeouts.response; after that, any progress starts timeouts.idle over
+ *   server  takes the request and gives its response with no rest longer than timeouts.idle; between the
+ *           two it has timeouts.response, which nothing prolongs
  *
  * Whoever sends or takes a byte now and then would hold a connection, and one of an upstream, for ever: so
  * the client's is started over when it has moved its quota, and not with each byte. Only its own turn counts:
@@ -34,7 +35,7 @@ void waiting_retime(struct exchange *);
 
 /* After the side's timeout. True: bytes moved meanwhile, enough of them, and it is armed again. */
 bool waiting_goes_on_server(struct exchange *);
-/* *slow: some moved, but too few. */
+/* Where the answer is false: *slow, if some moved, but too few. */
 bool waiting_goes_on_client(struct exchange *, bool *slow);
 
 #endif
