@@ -233,7 +233,7 @@ static void start_tls(struct conn *c)
 	c->ssl = SSL_new(tls);
 	if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1)
 		die("no TLS connection");
-	SSL_set_app_data(c->ssl, (char *)c);
+	SSL_set_app_data(c->ssl, c);
 	if (opt.resume && c->ticket)
 		SSL_set_session(c->ssl, c->ticket);
 	SSL_set_connect_state(c->ssl);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the benchmark is made of: the floor, its own client, and the bench itself on a tiny run."""
 import http.server
+import importlib.machinery
+import importlib.util
 import json
 import os
 import shutil
@@ -8,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 
@@ -17,7 +20,7 @@ from weirlib.util import remove_dir
 
 sys.path.append(os.path.join(ROOT, "loadtest"))
 
-from benchlib import report    # noqa: E402
+from benchlib import measure, report    # noqa: E402
 from benchlib.rows import KINDS, METRICS, ROWS, TARGETS    # noqa: E402
 
 BUILT = os.path.dirname(os.environ.get("WEIR_ORIGIN", os.path.join(ROOT, "build", "loadtest", "origin")))
@@ -155,8 +158,36 @@ def test_load_says_what_it_cannot_do(floor):
 
 # The bench
 
+def bench_program():
+    loader = importlib.machinery.SourceFileLoader("bench", os.path.join(ROOT, "loadtest", "bench"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench", loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_programs_run_by_turns_and_the_median_counts(monkeypatch):
+    bench, ran, results, skipped = bench_program(), [], {}, []
+    times = {"a": [5, 1, 3], "b": [], "c": [2, 9, 4]}
+
+    def timed(_, program, row, result):
+        ran.append(program.name)
+        if not times[program.name]:
+            raise measure.Skip("it cannot")
+        result["cpu_us"] = times[program.name].pop(0)
+
+    def counted(_, program, row, result):
+        ran.append("count " + program.name)
+        result["calls"] = 4.1
+    monkeypatch.setitem(measure.KINDS, ROWS["redis"].kind, measure.Kind(timed, counted))
+    programs = [types.SimpleNamespace(name=name) for name in "abc"]
+    bench.run_row(types.SimpleNamespace(args=types.SimpleNamespace(rounds=3), dir="/x"), "redis", programs, results, skipped)
+    assert ran == ["a", "b", "c", "c", "a", "a", "c", "count a", "count c"]
+    assert results == {"a": {"cpu_us": 3, "calls": 4.1}, "c": {"cpu_us": 4, "calls": 4.1}}
+    assert skipped == ["b in row redis: it cannot"]
+
+
 def test_every_row_target_and_column_is_known():
-    assert all(row.kind in KINDS for row in ROWS.values())
+    assert all(row.kind in KINDS for row in ROWS.values()) and set(KINDS) == set(measure.KINDS)
     assert all(key in METRICS for keys in KINDS.values() for key in keys)
     assert all(t.row in ROWS and t.metric in KINDS[ROWS[t.row].kind] for t in TARGETS)
 
