@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 from .client import RawClient, http
 from .util import Proc, alive, children, free_port, remove_dir, rss_kb, run_dir, wait_for
@@ -129,9 +130,11 @@ class Weir:
         LIVE.append(self)
         if ready:
             try:
-                wait_for(self.is_ready, 15, "weir answers its health check")
+                wait_for(self.is_ready, 30, "weir answers its health check")
             except AssertionError as e:
                 raise AssertionError("%s\n%s" % (e, self.stderr()[-3000:])) from None
+            if self.expect_crash and self.stderr_fd is None:
+                self.wait_own_log("serves on")    # until then a process that dies ends the whole weir
 
     def is_ready(self):
         if not self.proc.running():
@@ -200,7 +203,18 @@ class Weir:
         return res.text()
 
     def metrics(self):
-        """{(name, ((label, value), ...)): value}"""
+        """
+        {(name, ((label, value), ...)): value}. A response is counted just after it was sent: requests that are under
+        way get a moment to be over, as the one whose response a test has in its hands may be.
+        """
+        for _ in range(3):
+            found = self._samples()
+            if not found.get(("weir_requests_active", ())):
+                break
+            time.sleep(0.01)
+        return found
+
+    def _samples(self):
         found = {}
         for line in self.metrics_text().splitlines():
             if line and not line.startswith("#"):
@@ -234,7 +248,7 @@ class Weir:
                 entries.append({"text": line})
         return entries
 
-    def wait_own_log(self, pattern, timeout=5.0):
+    def wait_own_log(self, pattern, timeout=15.0):
         return wait_for(lambda: re.search(pattern, self.stderr(), re.I), timeout, "own log says %r" % pattern)
 
     def log_text(self):
@@ -251,7 +265,7 @@ class Weir:
         whole = text[:text.rfind("\n") + 1]
         return [_json.loads(line) for line in whole.splitlines()]
 
-    def wait_log(self, pred=None, n=1, timeout=5.0):
+    def wait_log(self, pred=None, n=1, timeout=15.0):
         """The access-log entries for which pred holds, once there are n of them."""
         def found():
             entries = [e for e in self.log() if pred is None or pred(e)]
