@@ -35,7 +35,7 @@ def config(origin, **more):
 def weir(module_start, module_closing):
     origin = module_closing.add(Origin())
     w = module_start(config(origin))
-    wait_for(lambda: w.ctl("status", json=True)["workers"] == 2, 5, "both workers serve")
+    wait_for(lambda: w.ctl("status", json=True)["workers"] == 2, 15, "both workers serve")
     w.origin = origin
     return w
 
@@ -113,10 +113,10 @@ def test_upstreams(weir):
 
 def test_upstreams_shows_what_is_in_flight(weir):
     with weir.client() as c:
-        c.send(build("GET", "/slow/1500", host="api.example"))
-        weir.origin.wait_requests(1)
-        wait_for(lambda: re.search(r'"(in_flight|active|inflight)": ?1\b', json.dumps(weir.ctl("upstreams", json=True))), 1.2)
-        assert c.read_response().status == 200
+        c.send(build("GET", "/slow/20000", host="api.example"))
+        wait_for(lambda: re.search(r'"(in_flight|active|inflight)": ?1\b', json.dumps(weir.ctl("upstreams", json=True))), 15)
+        c.reset()
+    wait_for(lambda: weir.metric("weir_requests_active") == 0, 15)
 
 
 def test_stats_agrees_with_metrics(weir):
@@ -157,7 +157,7 @@ def test_reload_prints_the_new_hash(start, origin):
     before = weir.config_hash()
     c["timeouts"] = {"head": "9s"}
     said = weir.reload(c)
-    wait_for(lambda: weir.config_hash() != before, 5)
+    wait_for(lambda: weir.config_hash() != before, 15)
     assert weir.config_hash() in said
     assert "reload" in weir.ctl("events").lower()
 
@@ -339,7 +339,7 @@ def test_stale_socket_is_taken_over(start, origin):
     path = weir.socket_path
     weir.send_signal(signal.SIGKILL)
     weir.proc.wait()
-    wait_for(lambda: not group_alive(weir), 8, "orphans leave with their master")
+    wait_for(lambda: not group_alive(weir), 20, "orphans leave with their master")
     weir.start()
     assert weir.ctl("status") and os.path.exists(path)
 
@@ -373,7 +373,7 @@ def test_a_mute_caller_holds_nobody_up(weir):
             held.append(s)
         began = time.monotonic()
         assert weir.ctl("status")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
     finally:
         for s in held:
             s.close()

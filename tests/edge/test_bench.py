@@ -41,7 +41,7 @@ def floor():
     """The floor's port; behind it the origin of the load tests."""
     directory, origin, port = run_dir("floor"), free_port(), free_port()
     procs = [Proc([ORIGIN, "-p", origin], directory, "origin"), Proc([FLOOR, "-p", port, origin], directory, "floor")]
-    wait_for(lambda: answers(port), 5)
+    wait_for(lambda: answers(port), 15)
     yield port
     trouble = [t for t in (proc.stop() for proc in reversed(procs)) if t]
     said = "".join(proc.stderr() for proc in procs)

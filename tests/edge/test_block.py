@@ -48,7 +48,7 @@ def test_a_block_ends_by_itself(start, origin):
     weir = start(memory(origin))
     block(weir, time="1500ms")
     assert weir.get(xff=CLIENT).status == 403
-    wait_for(lambda: weir.get(xff=CLIENT).status == 200, 4, "the block ended")
+    wait_for(lambda: weir.get(xff=CLIENT).status == 200, 5, "the block ended")
     assert blocks(weir) == []
 
 
@@ -130,8 +130,8 @@ def test_block_lives_through_a_reload_and_dead_processes(start, origin):
     for pid in [*weir.workers(), weir.control()]:
         with contextlib.suppress(ProcessLookupError):    # one of before the reload may be ending
             os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: weir.run_ctl("clients", "blocked").returncode == 0, 5)
-    wait_for(lambda: asks(weir) == 403, 5)
+    wait_for(lambda: weir.run_ctl("clients", "blocked").returncode == 0, 15)
+    wait_for(lambda: asks(weir) == 403, 15)
     assert len(blocks(weir)) == 1
 
 

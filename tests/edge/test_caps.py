@@ -39,7 +39,7 @@ def test_connections_of_a_peer_are_capped_over_all_workers(origin, start, held):
     assert weir.metric("weir_connections_closed_total", reason="peer_full") == 5
     weir.wait_own_log("caps.peer_connections")
     held.pop().close()
-    wait_for(lambda: weir.get(source="127.0.0.5").status == 200, 5, "room again")
+    wait_for(lambda: weir.get(source="127.0.0.5").status == 200, 15, "room again")
     assert held[0].request().status == 200
 
 
@@ -109,7 +109,7 @@ def test_requests_in_flight_of_a_client_are_capped(origin, start, held):
     (e, *_) = weir.wait_log(lambda e: e["status"] == 429)
     assert e["limit"] == "none" and "being served" in e["note"]
     held.pop().reset()
-    wait_for(lambda: weir.get(xff="203.0.113.1").status == 200, 5, "room again")
+    wait_for(lambda: weir.get(xff="203.0.113.1").status == 200, 15, "room again")
 
 
 def test_tunnels_count_as_requests_in_flight(origin, start, held):
@@ -119,7 +119,7 @@ def test_tunnels_count_as_requests_in_flight(origin, start, held):
         assert held[-1].ws_open().status == 101
     assert weir.get(source="127.0.0.9").status == 429
     held.pop().close()
-    wait_for(lambda: weir.get(source="127.0.0.9").status == 200, 5)
+    wait_for(lambda: weir.get(source="127.0.0.9").status == 200, 15)
 
 
 def test_exempt_and_lifted_clients_are_not_held_to_it(origin, start, held):
@@ -131,7 +131,7 @@ def test_exempt_and_lifted_clients_are_not_held_to_it(origin, start, held):
     assert weir.get(xff="198.51.100.1").status == 200
     assert weir.get(xff="203.0.113.1").status == 429
     weir.lift("--client", "203.0.113.1/32")
-    wait_for(lambda: weir.get(xff="203.0.113.1").status == 200, 5)
+    wait_for(lambda: weir.get(xff="203.0.113.1").status == 200, 15)
 
 
 def test_cap_is_kept_exactly_under_fire(origins, start):
@@ -177,9 +177,9 @@ def test_idle_connections_to_a_server_are_capped(origin, start, held):
         held[-1].send(build("GET", "/slow/200"))
     for c in held:
         assert c.read_response().status == 200
-    wait_for(lambda: weir.metric("weir_upstream_pooled_connections") == 3, 5)
+    wait_for(lambda: weir.metric("weir_upstream_pooled_connections") == 3, 15)
     assert weir.metric("weir_upstream_pool_full_total") == 7
-    wait_for(lambda: origin.open_connections() == 3, 5)
+    wait_for(lambda: origin.open_connections() == 3, 15)
     for c in held:
         assert c.request().status == 200
     assert origin.accepted == 10

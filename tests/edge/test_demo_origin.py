@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not os.access(ORIGIN, os.X_OK), reason="%s is no
 def ports():
     directory, made = run_dir("origin"), (free_port(), free_port())
     proc = Proc([ORIGIN, "-n", "api", "-p", made[0], "-n", "dev", "-p", made[1]], directory, "origin")
-    wait_for(lambda: answers(made[1]), 5)
+    wait_for(lambda: answers(made[1]), 15)
     yield made
     trouble = proc.stop()
     left = proc.stderr()
@@ -84,7 +84,7 @@ def test_byte_by_byte_and_http_1_0(ports):
 def test_slow_takes_its_time(ports):
     began = time.monotonic()
     http(ports[0], "/slow/200")
-    assert 0.2 <= time.monotonic() - began < 1
+    assert 0.2 <= time.monotonic() - began < 5
 
 
 def test_websocket_echo(ports):

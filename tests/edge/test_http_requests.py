@@ -446,7 +446,7 @@ def test_client_that_waits_for_ever_gets_408(start, origins):
         c.send(lines("Expect: 100-continue", "Content-Length: 5"))
         res = c.read_response()
         assert res.status == 408 and res.closes()
-    wait_for(lambda: origin.open_connections() == 0, 5)
+    wait_for(lambda: origin.open_connections() == 0, 15)
 
 
 @pytest.mark.parametrize("status", [200, 401, 413, 417])
@@ -529,7 +529,7 @@ def test_client_that_stops_at_an_early_response_gets_all_of_it(start, origins):
             assert c.read_to_close() == b"x" * 300_000
         wait_for(lambda: weir.metric("weir_connections_closed_total", reason="aborted") == 0 and
                  weir.metric("weir_connections") == 0, 5)
-        wait_for(lambda: origin.open_connections() == 0, 5)
+        wait_for(lambda: origin.open_connections() == 0, 15)
 
 
 def test_origin_that_answers_before_the_body_gets_no_second_request(start, origins):
@@ -565,7 +565,7 @@ def test_half_closed_client_gets_what_it_asked_for(weir, data, answers):
         for _ in range(answers):
             assert c.read_response().status == 200
         assert c.read_to_close() == b""
-    wait_for(lambda: weir.metric("weir_requests_active") == 0, 5)
+    wait_for(lambda: weir.metric("weir_requests_active") == 0, 15)
 
 
 # Aborts at every byte

@@ -96,7 +96,7 @@ def test_status_of_no_class_passes_as_it_is(weir, status):
 def test_bad_status_lines_get_502(weir, line, ending):
     res = ask(weir, said(line, b"ok", b"Content-Length: 2"), ending)
     assert res.status == 502 and res.one("X-Request-Id")
-    wait_for(lambda: weir.origin.open_connections() <= 1, 5)
+    wait_for(lambda: weir.origin.open_connections() <= 1, 15)
 
 
 # Lengths and codings (RFC 9112, 6)
@@ -129,7 +129,7 @@ def test_bad_framing_gets_502_and_nothing_behind_it(weir, name):
     for ending in (None, "half_close"):
         res = ask(weir, said(b"HTTP/1.1 200 OK", b"ok" + EVIL, *BAD_FRAMING[name]), ending)
         assert res.status == 502 and b"evil" not in res.body and res.get("Set-Cookie") is None
-    wait_for(lambda: weir.origin.open_connections() <= 1, 5)
+    wait_for(lambda: weir.origin.open_connections() <= 1, 15)
 
 
 @pytest.mark.parametrize("status", [100, 103, 204])
@@ -174,7 +174,7 @@ def test_bad_chunks_cut_the_connection(weir, name, version):
             pytest.fail("it looked whole")
         assert "ended" in str(failure.value) or failure.type is ConnectionResetError
         assert b"evil" not in c.buf and b"/next" not in c.buf
-    wait_for(lambda: weir.origin.open_connections() <= 1, 5)
+    wait_for(lambda: weir.origin.open_connections() <= 1, 15)
 
 
 # Responses without a body (RFC 9112, 6.3)
@@ -188,7 +188,7 @@ def test_bad_chunks_cut_the_connection(weir, name, version):
 def test_responses_without_a_body(weir, method, data, length):
     before = weir.origin.accepted
     for _ in range(3):
-        time.sleep(0.03)    # its connection rests for a moment: see below
+        time.sleep(0.06)    # its connection rests for a moment: see below
         res = ask(weir, data, method=method)
         assert res.body == b"" and res.get_all("Content-Length") == ([length] if length else [])
         assert not res.get("Transfer-Encoding") and not res.closes()
@@ -210,9 +210,9 @@ def test_bytes_behind_a_response_are_nobodys(weir, method, head, late):
             if late:
                 for conn in list(weir.origin.conns):
                     conn.send(EVIL)
-            wait_for(lambda: weir.origin.open_connections() == 0, 5, "a connection with surplus bytes is closed")
+            wait_for(lambda: weir.origin.open_connections() == 0, 15, "a connection with surplus bytes is closed")
             assert c.request("GET", "/next").body == b"/next"
-        wait_for(lambda: weir.metric("weir_connections") == 0, 5)
+        wait_for(lambda: weir.metric("weir_connections") == 0, 15)
 
 
 @pytest.mark.parametrize("method, head", [

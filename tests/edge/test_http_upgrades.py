@@ -195,7 +195,7 @@ def test_101_that_was_not_agreed_on_gets_502(play, head):
         c.send(WEBSOCKET + GUARDED)
         assert c.read_response().status == 502
         assert c.read_response().status == 403
-    wait_for(lambda: closed == [True], 5)
+    wait_for(lambda: closed == [True], 15)
 
 
 @pytest.mark.parametrize("status", [200, 204, 302, 400, 401, 403, 426, 500])
@@ -293,7 +293,7 @@ def test_each_side_may_end_first(start, origins):
             assert c.read_head().status == 101
             assert c.read_to_close() == b"heard 50000"
         got.clear()
-    wait_for(lambda: weir.metric("weir_connections") == 0 and weir.metric("weir_requests_active") == 0, 5)
+    wait_for(lambda: weir.metric("weir_connections") == 0 and weir.metric("weir_requests_active") == 0, 15)
     assert weir.metric("weir_connections_closed_total", reason="tunnel_closed") == 6
 
 
@@ -314,12 +314,12 @@ def test_a_reset_of_one_side_ends_the_other(start, origins, who):
     assert c.read_exact(5) == b"early"
     if who == "client":
         c.reset()
-        wait_for(lambda: ended == [True], 5)
+        wait_for(lambda: ended == [True], 15)
     else:
         c.send(b"x")
         assert c.closed_by_peer(5)
         c.close()
-    wait_for(lambda: weir.metric("weir_requests_active") == 0, 5)
+    wait_for(lambda: weir.metric("weir_requests_active") == 0, 15)
 
 
 def test_tunnel_has_a_timeout_of_its_own(start, origins):
@@ -343,7 +343,7 @@ def test_tunnel_has_a_timeout_of_its_own(start, origins):
         began = time.monotonic()
         assert c.closed_by_peer(10)
         assert time.monotonic() - began > 0.7
-    wait_for(lambda: ended == [True], 5)
+    wait_for(lambda: ended == [True], 15)
     assert weir.metric("weir_connections_closed_total", reason="tunnel_timeout") == 1
 
 
@@ -429,7 +429,7 @@ def test_a_101_in_every_split_and_cut(start, origins):
                     assert c.read_to_close() == b"hi"
                 else:
                     assert c.read_response().status == 502
-    wait_for(lambda: weir.metric("weir_requests_active") == 0, 5)
+    wait_for(lambda: weir.metric("weir_requests_active") == 0, 15)
 
 
 def test_tunnels_do_not_come_back_to_the_pool(weir):

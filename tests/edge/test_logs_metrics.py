@@ -111,17 +111,14 @@ def test_redaction_is_not_the_origins(shared):
 
 @pytest.mark.parametrize("target", ["/quote\"s", "/back\\slash", "/%0A%22%7D", "/utf8-\xc3\xa9", "/latin-\xe9", "/del%7f"])
 def test_odd_bytes_make_valid_lines(shared, target):
-    before = len(shared.log())
     res = shared.get(target)
-    wait_for(lambda: len(shared.log()) > before, 3)
-    e = shared.log()[-1]
+    (e,) = shared.wait_log(lambda e: e["requestId"] == res.one("X-Request-Id"))
     assert e["status"] == res.status
 
 
 def test_lines_stay_short(shared):
-    before = len(shared.log())
-    shared.get("/" + "p" * 7000 + "?" + "q" * 7000, headers=[("traceparent", "x" * 5000), ("User-Agent", "u" * 8000)])
-    wait_for(lambda: len(shared.log()) > before, 3)
+    res = shared.get("/" + "p" * 7000 + "?" + "q" * 7000, headers=[("traceparent", "x" * 5000), ("User-Agent", "u" * 8000)])
+    shared.wait_log(lambda e: e["requestId"] == res.one("X-Request-Id"))
     assert max(len(line.encode()) for line in shared.log_text().splitlines()) < 16384
 
 
@@ -148,7 +145,7 @@ def test_refusals_are_folded(start, origin):
         entries = [e for e in weir.log() if e["limit"] == "limited"]
         total = sum(e.get("repeated", 1) for e in entries)
         return entries if total >= refusals else None
-    entries = wait_for(told, 5, "each refusal is in some line")
+    entries = wait_for(told, 15, "each refusal is in some line")
     assert sum(e.get("repeated", 1) for e in entries) == refusals
     span = max(s.got for s in shots) - shots[0].sent
     assert len(entries) <= 10 * (span + 2) + 10
@@ -203,7 +200,7 @@ def test_usr1_reopens_the_log(start, origin):
     weir.wait_log(lambda e: e["path"] == "/before")
     os.rename(weir.access_path, weir.access_path + ".1")
     weir.send_signal(signal.SIGUSR1)
-    wait_for(lambda: os.path.exists(weir.access_path), 5)
+    wait_for(lambda: os.path.exists(weir.access_path), 15)
     weir.get("/after")
     weir.wait_log(lambda e: e["path"] == "/after")
     with open(weir.access_path + ".1") as f:
@@ -343,7 +340,7 @@ def test_healthz_is_weirs_own(start, origin):
     assert weir.get("/healthz", host="a.example", xff=CLIENT).status == 200
     assert origin.last().target == "/healthz", "a client's /healthz through the load balancer is the site's"
     weir.get("/mark", host="a.example")
-    weir.wait_log(lambda e: e["path"] == "/mark")
+    weir.wait_log(n=2)
     assert sorted(e["path"] for e in weir.log()) == ["/healthz", "/mark"]
 
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not os.access(ORIGIN, os.X_OK), reason="%s is no
 def fast_origin():
     directory, port = run_dir("origin"), free_port()
     proc = Proc([ORIGIN, "-p", port], directory, "origin")
-    wait_for(lambda: answers(port), 5)
+    wait_for(lambda: answers(port), 15)
     yield "127.0.0.1:%d" % port
     proc.stop()
     remove_dir(directory)
@@ -183,7 +183,7 @@ def test_idle_connections_cost_others_nothing(fast_origin, start):
             idle += [weir.client().send(build("GET", "/bench")) for _ in range(100)]
             for c in idle[-100:]:
                 assert c.read_response().status == 200
-        assert weir.metric("weir_connections") == IDLE
+        wait_for(lambda: weir.metric("weir_connections") == IDLE, 15)
         beside = cost_ns(weir)
         assert beside < 2 * alone, "%d ns a request beside %d idle connections, %d ns alone" % (beside, IDLE, alone)
         before = ran_ns(weir.workers())

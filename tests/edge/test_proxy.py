@@ -145,7 +145,7 @@ def test_origin_keep_alive_header_lowers_the_pool_time(origins, start):
                                                          "timeouts": {"keepalive": "50s"}}}))
     assert weir.get().status == 200
     assert origin.open_connections() == 1
-    wait_for(lambda: origin.open_connections() == 0, 3, "weir closes the pooled connection first")
+    wait_for(lambda: origin.open_connections() == 0, 15, "weir closes the pooled connection first")
     assert weir.get().status == 200
 
 
@@ -153,7 +153,7 @@ def test_pool_time_is_kept(origin, start):
     weir = start(base_config(origin, upstreams={"main": {"servers": [origin.address],
                                                          "timeouts": {"keepalive": "300ms"}}}))
     assert weir.get().status == 200
-    wait_for(lambda: origin.open_connections() == 0, 2, "the pooled connection closes after 300 ms")
+    wait_for(lambda: origin.open_connections() == 0, 3, "the pooled connection closes after 300 ms")
 
 
 def test_http_1_0_closes(weir):
@@ -229,7 +229,7 @@ def test_many_connections_at_once(start, origin):
     finally:
         for c in clients:
             c.close()
-    wait_for(lambda: weir.metric("weir_connections") <= 1, 5, "connections are counted down")
+    wait_for(lambda: weir.metric("weir_connections") <= 1, 15, "connections are counted down")
 
 
 def test_ipv6_and_unix_listeners(origin, start):
@@ -310,7 +310,7 @@ def test_download_is_held_back_by_a_slow_client(start, origin, path):
             now = grown_kb(weir, before)
             peak[0], last = max(peak[0], now), peak[0]
             return now <= last
-        wait_for(settled, 3)
+        wait_for(settled, 15)
         assert peak[0] < BOUND_KB
         c.sock.settimeout(20)
         n = len(c.buf)

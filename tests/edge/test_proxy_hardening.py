@@ -52,7 +52,7 @@ class Stopped:
 
     def __enter__(self):
         os.kill(self.pid, signal.SIGSTOP)
-        wait_for(lambda: util.stat_fields(self.pid)[0] in "Tt", 5, "the worker is stopped")
+        wait_for(lambda: util.stat_fields(self.pid)[0] in "Tt", 15, "the worker is stopped")
         return self
 
     def __exit__(self, *exc):
@@ -93,7 +93,7 @@ def test_second_try_is_not_made_without_the_end_of_the_body(origins, start, body
     weir = start(base_config(origin, workers=1))
     with weir.client() as c:
         c.send(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-        wait_for(lambda: origin.open_connections() == 1, 5)
+        wait_for(lambda: origin.open_connections() == 1, 15)
         c.send(body)
         assert c.read_response().status == 502
     assert len(origin.requests) == 1
@@ -157,7 +157,7 @@ def test_client_that_does_not_read_is_not_the_servers_fault(origin, start):
                              upstreams=upstream(origin, timeouts={"idle": "300ms"})))
     with weir.client(rcvbuf=4096) as c:
         c.send(build("GET", "/bytes/30000000"))
-        wait_for(lambda: weir.metric("weir_connections_closed_total", reason="body_timeout") == 1, 5)
+        wait_for(lambda: weir.metric("weir_connections_closed_total", reason="body_timeout") == 1, 15)
     assert failures(weir) == 0
     settled(weir)
 
@@ -360,7 +360,7 @@ def test_descriptors_that_ran_out_are_no_servers_fault(origins, start):
     pid, = weir.workers()
     with weir.client() as c:
         assert c.request("GET", "/close").status == 200
-        wait_for(lambda: weir.metric("weir_connections") == 1, 5)
+        wait_for(lambda: weir.metric("weir_connections") == 1, 15)
         before = no_more_descriptors(pid)
         for _ in range(8):
             res = c.request("GET", "/close")
@@ -442,7 +442,7 @@ def test_every_folded_request_is_counted_in_some_line(origin, start):
 
     def told():
         return sum(e.get("repeated", 1) for e in weir.log() if e["status"] == 429)
-    wait_for(lambda: told() >= limited, 5)
+    wait_for(lambda: told() >= limited, 15)
     assert told() == limited
     assert max(len(line) for line in weir.log_text().splitlines()) < 16384
     assert any("repeated" in e for e in weir.log())
@@ -471,10 +471,10 @@ def test_drain_ends_with_the_last_response(start, origins):
         head = c.read_head()
         assert head.status == 200 and not head.closes()
         weir.send_signal(signal.SIGTERM)
-        wait_for(lambda: quiet_port(weir.port), 5, "the listener is closed")
+        wait_for(lambda: quiet_port(weir.port), 15, "the listener is closed")
         go.set()
         assert c.read_exact(4) == b"abcd"
-        exits(weir, 3)
+        exits(weir, 9)
 
 
 def quiet_port(port):

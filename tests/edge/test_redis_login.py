@@ -24,7 +24,7 @@ def config(origin, url, requests=5, **redis):
         sites=[{"hosts": ["*"], "upstream": "main", "paths": [{"prefix": "/login", "rate_limit": "login"}]}])
 
 
-def wait_ready(weir, timeout=10):
+def wait_ready(weir, timeout=20):
     wait_for(lambda: weir.metric("weir_store_state", state="ready") == len(weir.workers()), timeout,
              "the workers' stores are ready")
 
@@ -42,16 +42,16 @@ def use_all(weirs, clients):
     one, two = weirs
     for client in clients:
         assert len(admitted(volley([w.port for w in weirs], 12, client, threads=4))) == 5
-        assert one.client_state(client, "default")["source"] == "redis"
+        wait_for(lambda c=client: one.client_state(c, "default")["source"] == "redis", 15, "control reaches its node")
         one.ctl("clients", "forgive", client)
         assert [one.get("/login", xff=client).status for _ in range(4)] == [200] * 3 + [429]
     assert "2 of 2 weirs" in one.ctl("limits", "lift", "--for", "1m", "--reason", "test", "--client", "192.0.2.1")
     assert "2 of 2 weirs" in two.ctl("limits", "restore")
     assert "2 of 2 weirs" in one.ctl("clients", "block", "192.0.2.2/32", "--for", "1m", "--reason", "test")
-    wait_for(lambda: two.get(xff="192.0.2.2").status == 403, 5)
+    wait_for(lambda: two.get(xff="192.0.2.2").status == 403, 15)
     one.ctl("clients", "unblock", "192.0.2.2/32")
     for w in weirs:
-        assert w.ctl("status", json=True)["store"]["nodes"][0]["version"]
+        wait_for(lambda w=w: w.ctl("status", json=True)["store"]["nodes"][0]["version"], 15)
         assert "NOPERM" not in w.stderr() and "lacks a command" not in w.stderr()
 
 
@@ -59,7 +59,7 @@ def pair_of(start, origin, url, **redis):
     weirs = [start(config(origin, url, **redis)) for _ in range(2)]
     for w in weirs:
         wait_ready(w)
-        wait_for(lambda w=w: w.metric("weir_fleet_size") == 2, 5)
+        wait_for(lambda w=w: w.metric("weir_fleet_size") == 2, 15)
     return weirs
 
 
@@ -127,12 +127,12 @@ def test_a_password_file_is_read_again_on_reload(start, origin, redis):
         redis.cli("ACL", "SETUSER", "weir", "resetpass", ">second")
         redis.cli("CLIENT", "KILL", "USER", "weir")
         weir.wait_own_log("refuses rate_limit.redis.username and password")
-        assert weir.metric("weir_store_failures_total", kind="wrongpass") > 0
+        wait_for(lambda: weir.metric("weir_store_failures_total", kind="wrongpass") > 0, 15)
         with open(path, "w") as f:
             f.write("second\n")
         weir.reload()
         wait_ready(weir)
-        wait_for(lambda: weir.client_state(CLIENT, "default")["source"] == "redis", 5, "control logs in anew too")
+        wait_for(lambda: weir.client_state(CLIENT, "default")["source"] == "redis", 15, "control logs in anew too")
     finally:
         remove_dir(d)
 
@@ -165,7 +165,7 @@ def test_a_policy_that_may_evict_is_warned_of(start, origin, closing):
 def test_noeviction_is_not_warned_of(start, origin, redis):
     weir = start(config(origin, redis.url))
     wait_ready(weir)
-    store = wait_for(lambda: (s := weir.ctl("status", json=True)["store"])["nodes"][0]["version"] and s, 5)
+    store = wait_for(lambda: (s := weir.ctl("status", json=True)["store"])["nodes"][0]["version"] and s, 15)
     assert store["warnings"] == [] and store["nodes"][0]["maxmemory_policy"] == "noeviction"
     assert "WARNING" not in weir.ctl("status")
     assert store["workers"] == {"connecting": 0, "ready": 2, "degraded": 0, "open": 0, "probing": 0}

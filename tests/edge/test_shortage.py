@@ -110,7 +110,7 @@ def test_stuck_access_log_leaves_the_own_log_alone(start, origin, tmp_path):
         weir.wait_own_log("reload")
         os.rename(fifo, fifo + ".old")
         weir.send_signal(signal.SIGUSR1)    # a file in its place: the writer turns to it
-        wait_for(lambda: os.path.exists(fifo), 5)
+        wait_for(lambda: os.path.exists(fifo), 15)
         assert weir.get("/fresh").status == 200
         wait_for(lambda: "/fresh" in open(fifo).read(), 10)
     finally:
@@ -127,13 +127,13 @@ def test_full_disk_costs_lines_and_nothing_else(start, origin):
     before = limit(control, resource.RLIMIT_FSIZE, os.path.getsize(weir.access_path) + 100)
     for _ in range(20):
         assert weir.get("/lost").status == 200
-    wait_for(lambda: lines_dropped(weir, "access") >= 19, 5)
+    wait_for(lambda: lines_dropped(weir, "access") >= 19, 15)
     weir.wait_own_log("access log: a write failed: File too large")
     assert weir.control() == control
     resource.prlimit(control, resource.RLIMIT_FSIZE, before)
     assert weir.get("/after").status == 200
     weir.wait_own_log("access log: is written again")
-    wait_for(lambda: weir.log_text().endswith("}\n") and '"/after"' in weir.log_text(), 5)
+    wait_for(lambda: weir.log_text().endswith("}\n") and '"/after"' in weir.log_text(), 15)
     assert lines_dropped(weir, "own") == 0
 
 
@@ -141,7 +141,7 @@ def test_no_space_left(start, origin):
     weir = start(base_config(origin, log={"access": "/dev/full"}))
     for _ in range(10):
         assert weir.get().status == 200
-    wait_for(lambda: lines_dropped(weir, "access") == 10, 5)
+    wait_for(lambda: lines_dropped(weir, "access") == 10, 15)
     weir.wait_own_log("access log: a write failed: No space left on device")
 
 
@@ -179,19 +179,19 @@ def whole(weir, pid=None, files=None):
 def test_connections_without_a_descriptor_are_shed(origin, start, left):
     weir = start(base_config(origin, workers=1))
     pid, = weir.workers()
-    wait_for(lambda: weir.metric("weir_connections") == 0, 5)
+    wait_for(lambda: weir.metric("weir_connections") == 0, 15)
     files = open_files(pid)
     before, held = free_fds(pid, left), []
     try:
         for _ in range(left):
             held.append(weir.client())
-        wait_for(lambda: weir.metric("weir_connections") == left, 5)
+        wait_for(lambda: weir.metric("weir_connections") == left, 15)
         for _ in range(70):    # more than are accepted in a turn
             with weir.client() as c:
                 res = c.read_response()
                 assert (res.status, res.one("Retry-After")) == (503, "1") and res.one("X-Request-Id")
         cpu = cpu_s(pid)
-        wait_for(lambda: weir.metric("weir_connections_closed_total", reason="overload") == 70, 5)
+        wait_for(lambda: weir.metric("weir_connections_closed_total", reason="overload") == 70, 15)
         time.sleep(0.5)
         assert cpu_s(pid) - cpu < 0.2, "it spins"
     finally:

@@ -163,8 +163,8 @@ def test_dripping_reader_is_cut_off(origin, start):
         wait_for(lambda: take() or ended(weir, "too_slow"), 20, every=0.05)
         wait_for(lambda: ended(weir, "too_slow") == 1, 10)
     assert noted(weir) == "the client was slower than caps.min_rate"
-    wait_for(lambda: weir.metric("weir_requests_active") == 0, 5)
-    wait_for(lambda: origin.open_connections() == 0, 5)
+    wait_for(lambda: weir.metric("weir_requests_active") == 0, 15)
+    wait_for(lambda: origin.open_connections() == 0, 15)
 
 
 def test_reader_that_takes_nothing_is_told_apart(origin, start):

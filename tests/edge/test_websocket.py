@@ -156,7 +156,7 @@ def test_thousands_of_messages_one_by_one(ws):
                 await c.send(text)
                 assert await c.recv() == text
     run(talk())
-    wait_for(lambda: ws[1].closed == [(1000, "")], 5)
+    wait_for(lambda: ws[1].closed == [(1000, "")], 15)
 
 
 def test_thousands_of_messages_both_ways_at_once(ws):
@@ -246,8 +246,8 @@ def test_close_handshake_of_either_side(ws):
             return c.close_code, c.close_reason
     assert run(client_first()) == (4000, "enough")
     assert run(server_first()) == (4321, "that is all")
-    wait_for(lambda: sorted(ws[1].closed) == [(4000, "enough"), (4321, "that is all")], 5)
-    wait_for(lambda: ws[0].metric("weir_requests_active") == 0, 5)
+    wait_for(lambda: sorted(ws[1].closed) == [(4000, "enough"), (4321, "that is all")], 15)
+    wait_for(lambda: ws[0].metric("weir_requests_active") == 0, 15)
 
 
 def test_a_side_that_vanishes_is_told(ws):
@@ -265,7 +265,7 @@ def test_a_side_that_vanishes_is_told(ws):
         c.transport.abort()
     assert run(server_vanishes()) == 1006
     run(client_vanishes())
-    wait_for(lambda: len(ws[1].closed) == 2, 5)
+    wait_for(lambda: len(ws[1].closed) == 2, 15)
     assert {code for code, _ in ws[1].closed} == {1006}
 
 

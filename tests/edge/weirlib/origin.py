@@ -200,7 +200,7 @@ class Origin:
     def clear(self):
         self.requests.clear()
 
-    def wait_requests(self, n, timeout=5.0):
+    def wait_requests(self, n, timeout=15.0):
         wait_for(lambda: len(self.requests) >= n, timeout, "%d requests at %s" % (n, self.name))
         return self.requests
 

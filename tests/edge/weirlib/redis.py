@@ -28,7 +28,7 @@ class RedisServer:
         self.proc = Proc(["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--save", "",
                           "--appendonly", "no", "--dir", self.dir, "--maxmemory-policy", "noeviction", *self.args],
                          self.dir, "redis")
-        wait_for(self.ready, 5, "redis-server answers PING")
+        wait_for(self.ready, 15, "redis-server answers PING")
 
     def ready(self):
         assert self.proc.running(), "redis-server ended: " + self.proc.stdout()[-1000:]

@@ -54,10 +54,10 @@ class RedisCluster:
                 first.cli("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
             if i < 3:
                 node.cli("CLUSTER", "ADDSLOTS", *range(i * share, min(SLOTS, (i + 1) * share)))
-        wait_for(lambda: all(len(self.view(n)) == len(self.nodes) for n in self.nodes), 10, "all know each other")
+        wait_for(lambda: all(len(self.view(n)) == len(self.nodes) for n in self.nodes), 20, "all know each other")
         for i, node in enumerate(self.nodes[3:]):
             node.cli("CLUSTER", "REPLICATE", self.id(self.nodes[i]))
-        wait_for(self.well, 15, "the cluster is formed")
+        wait_for(self.well, 30, "the cluster is formed")
 
     def well(self):
         for node in self.running():

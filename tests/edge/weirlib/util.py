@@ -25,7 +25,7 @@ def become_subreaper():
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def wait_for(cond, timeout=5.0, what=None, every=0.01):
+def wait_for(cond, timeout=15.0, what=None, every=0.01):
     """Polls until cond() is true, and returns that value; AssertionError when the time is over."""
     end = time.monotonic() + timeout
     while True:
@@ -169,7 +169,7 @@ class Proc:
                 os.kill(self.pid, signal.SIGKILL)
                 self.popen.wait()
         try:
-            wait_for(lambda: not group_members(self.pid), 2)
+            wait_for(lambda: not group_members(self.pid), 5)
         except AssertionError:
             for pid in group_members(self.pid):
                 trouble.append("%s left pid %d behind: %s" % (self.name, pid, command_line(pid)))
