@@ -244,7 +244,7 @@ def test_it_goes_on_without_the_server_of_the_url(pair, cluster):
     weirs[0].ctl("limits", "restore")
 
 
-@pytest.mark.skipif(not has_bus_port(), reason="nodes tell host names since Redis 7.0")
+@pytest.mark.skipif("not has_bus_port()", reason="nodes tell host names since Redis 7.0")
 @pytest.mark.parametrize("kind", ["hostname", "unknown-endpoint"])
 def test_nodes_that_say_their_names_or_nothing(pair, cluster, kind):
     """Announced host names are resolved; where a node does not say where it is it is on the host that was asked."""
