@@ -22,6 +22,10 @@ def in_list(redis, client=CLIENT, policy="default", window=60000):
     return int(redis.cli("LLEN", "weir:1:%s:%d:{%s}" % (policy, window, client)))
 
 
+def marks(redis):
+    return [redis.cli("GET", key) for key in sorted(redis.cli("--scan", "--pattern", "*:mark:*").split())]
+
+
 def oks(statuses):
     assert set(statuses) <= {200, 429}
     return statuses.count(200)
@@ -185,7 +189,9 @@ def test_a_restart_with_its_data_counts_nearly_nothing_twice(start, origin, clos
     weir = start(config(origin, redis, requests=30, window="16s", timeout="100ms"))
     wait_store(weir)
     assert timed(weir, 10)[0] == [200] * 10
-    time.sleep(0.7)    # two ticks of 250 ms, and a mark of every 200 ms
+    time.sleep(0.5)    # two ticks of 250 ms
+    before = marks(redis)
+    wait_for(lambda: marks(redis) != before, 10, "a mark says that they are saved")
     assert timed(weir, 1)[0] == [200]
     redis.kill()
     redis.start()
