@@ -175,6 +175,15 @@ uint64_t metric_family_sum(enum metric m, const char *part)
 	return sum;
 }
 
+uint64_t metric_family_of(unsigned slot, enum metric m, const char *part)
+{
+	uint64_t sum = 0;
+	for (unsigned i = 1; i < METRIC_SERIES; i++)
+		if (ready(&shared->series[i], m) && (!part || strstr(shared->series[i].labels, part)))
+			sum += atomic_load_explicit(&shared->value[slot][i], memory_order_relaxed);
+	return sum;
+}
+
 void metric_fold(unsigned slot)
 {
 	if (!slot)

@@ -83,6 +83,8 @@ void metric_walk(void (*row)(void *ctx, enum metric, const char *labels, uint64_
 uint64_t metric_sum(series_t);
 /* The sum over all series of a family whose labels contain `part` (NULL: all). */
 uint64_t metric_family_sum(enum metric, const char *part);
+/* The same of one process, by its slot on the board; needs metric_join. */
+uint64_t metric_family_of(unsigned slot, enum metric, const char *part);
 
 void metric_fold(unsigned slot);
 

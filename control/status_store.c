@@ -16,6 +16,19 @@ static uint64_t workers_in(enum store_state s)
 	return metric_family_sum(METRIC_STORE_STATE, label);
 }
 
+/* Those of before a reload may hold on to a password or an address that was mended since. */
+static uint64_t serving_in(enum store_state s)
+{
+	char label[METRIC_LABELS];
+	uint64_t n = 0;
+	metric_label(label, sizeof(label), "state", store_state_name(s));
+	for (unsigned slot = 0; slot < PROC_MAX; slot++)
+		if (atomic_load(&board()->proc[slot].kind) == PROC_WORKER &&
+		    atomic_load(&board()->proc[slot].state) == PROC_SERVING)
+			n += metric_family_of(slot, METRIC_STORE_STATE, label);
+	return n;
+}
+
 const char *status_store_state(const struct control *c)
 {
 	uint64_t most = 0;
@@ -24,7 +37,7 @@ const char *status_store_state(const struct control *c)
 		return name;
 	name = fleet_state_name(fleet_state(c->fleet));
 	for (unsigned i = 0; i < STORE_STATES; i++) {
-		uint64_t n = workers_in((enum store_state)i);
+		uint64_t n = serving_in((enum store_state)i);
 		if (n <= most)
 			continue;
 		most = n;

@@ -11,7 +11,7 @@
 #include "control/text.h"
 #include "ratelimit/redis_node.h"
 
-/* The state that most workers see; control's own while no worker does. */
+/* The state that most workers that serve see; control's own while none does. */
 const char *status_store_state(const struct control *);
 
 void status_store_json(const struct control *, struct json *); /* the object */

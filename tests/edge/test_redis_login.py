@@ -137,6 +137,23 @@ def test_a_password_file_is_read_again_on_reload(start, origin, redis):
         remove_dir(d)
 
 
+def test_status_tells_of_the_workers_that_serve(start, origin, redis):
+    """A worker of before the reload that a kept connection holds comes in no more with its password."""
+    redis.cli("ACL", "SETUSER", "weir", "on", ">right", "~weir:*", "allchannels", "+@all")
+    weir = start(config(origin, redis.url, username="weir", password="wrong"))
+    kept = [weir.client() for _ in range(16)]
+    for client in kept:
+        assert client.request().status in (200, 429)
+    wait_for(lambda: weir.ctl("status", json=True)["store"]["state"] == "connecting", 15)
+    weir.reload(config(origin, redis.url, username="weir", password="right"))
+    wait_for(lambda: weir.ctl("status", json=True)["store"]["state"] == "ready", 15, "those who serve are ready")
+    assert weir.metric("weir_store_state", state="connecting") > 0, "others are still there"
+    assert weir.metric("weir_store_state", state="ready") == 2
+    for client in kept:
+        client.close()
+    wait_ready(weir)
+
+
 def test_a_database_of_its_own(start, origin, redis):
     weir = start(config(origin, "redis://127.0.0.1:%d/7" % redis.port))
     wait_ready(weir)

@@ -301,6 +301,9 @@ static void a_family_is_summed_by_a_part_of_its_labels(void **state)
 	assert_int_equal(metric_family_sum(METRIC_REQUESTS, "site=\"b\""), 110);
 	assert_int_equal(metric_family_sum(METRIC_REQUESTS, "site=\"c\""), 0);
 	assert_int_equal(metric_family_sum(METRIC_SHADOW, NULL), 0);
+	assert_int_equal(metric_family_of(0, METRIC_REQUESTS, "site=\"b\""), 110);
+	assert_int_equal(metric_family_of(0, METRIC_REQUESTS, NULL), 111);
+	assert_int_equal(metric_family_of(1, METRIC_REQUESTS, NULL), 0);
 }
 
 /* --- labels --- */
