@@ -228,11 +228,10 @@ def test_a_frozen_master_takes_only_its_slots(pair, cluster):
 
 def test_it_goes_on_without_the_server_of_the_url(pair, cluster):
     """The url names one node, a replica; when it is gone the others are asked for the map, and tell the news."""
-    named = cluster.replica_of(cluster.masters()[0])
+    first, master, _ = cluster.masters()    # each node names them in an order of its own
+    named, replica = cluster.replica_of(first), cluster.replica_of(master)
     weirs = pair(url=named.url, requests=20)
     named.kill()
-    master = cluster.masters()[1]
-    replica = cluster.replica_of(master)
     cluster.failover(replica)
     wait_for(lambda: master not in cluster.masters(), 10)
     for client in [c[0] for c in clients_by_master(cluster, 1).values()]:
