@@ -22,6 +22,12 @@
 #define SILENCE USEC_PER_SEC /* unanswered for so long: the connection is given up */
 #define EPOCH (10 * TICK)    /* the clocks' difference is of this one and the last */
 
+enum proof {
+	PROOF_ANSWER, /* to PING */
+	PROOF_WRITE,  /* of a mark */
+	PROOF_CALL,   /* a caller's, done well */
+};
+
 /* Own commands; `done` must find its node. */
 struct errand {
 	struct redis_call call;
@@ -61,7 +67,7 @@ struct redis_node {
 	bool probed;
 	struct node_call *trial; /* the one under way while PROBING */
 	unsigned failures;	 /* in a row */
-	bool spoke;		 /* the last failure was an answer */
+	enum proof wanted;	 /* that the last failure is over */
 	usec_t last_good;	 /* answer in time */
 	usec_t last_timeout;
 	usec_t oldest; /* since when the server owes an answer; 0: it owes none */
@@ -195,10 +201,25 @@ static void open_breaker(struct redis_node *n, const char *why)
 	pause_then_probe(n);
 }
 
-static void failed(struct redis_node *n, bool spoke, const char *why)
+static enum proof proof_against(enum redis_failure f)
+{
+	switch (f) {
+	case REDIS_LOADING:
+	case REDIS_BUSY: /* PING is refused so as well */
+		return PROOF_ANSWER;
+	case REDIS_OOM:
+	case REDIS_MISCONF:
+	case REDIS_CLUSTER:
+		return PROOF_WRITE;
+	default:
+		return PROOF_CALL;
+	}
+}
+
+static void failed(struct redis_node *n, enum proof wanted, const char *why)
 {
 	n->failures++;
-	n->spoke = spoke;
+	n->wanted = wanted;
 	if (n->state == STORE_PROBING) {
 		open_breaker(n, why);
 		return;
@@ -206,6 +227,12 @@ static void failed(struct redis_node *n, bool spoke, const char *why)
 	bool quiet = n->loop->now - n->last_good >= BREAKER_QUIET * n->timeout_us;
 	if (store_takes_calls(n->state) && n->failures >= BREAKER && quiet)
 		open_breaker(n, why);
+}
+
+/* An error was answered. */
+static void refused(struct redis_node *n, enum redis_failure f)
+{
+	failed(n, proof_against(f), redis_failure_name(f));
 }
 
 void redis_node_good(struct redis_node *n, struct node_call *c, usec_t server_us)
@@ -226,21 +253,7 @@ void redis_node_good(struct redis_node *n, struct node_call *c, usec_t server_us
 void redis_node_bad(struct redis_node *n, const char *why)
 {
 	metric_add(n->failed_garbage, 1);
-	failed(n, true, why);
-}
-
-static void on_probe(struct redis_call *call, const struct redis_reply *r)
-{
-	struct redis_node *n = errand_done(list_entry(call, struct errand, call));
-	if (n->state != STORE_PROBING)
-		return;
-	if (r->kind == REDIS_ERROR && r->failure != REDIS_NOPERM) { /* an ACL may deny PING */
-		failed(n, true, redis_failure_name(r->failure));
-		return;
-	}
-	n->probed = true;
-	if (!n->spoke)
-		set_state(n, STORE_READY, "it answers again");
+	failed(n, PROOF_CALL, why);
 }
 
 static void send_probe(struct timeout *t)
@@ -325,6 +338,16 @@ static bool send_mark(struct redis_node *n, bool first)
 	return argc && run_errand(n, &n->marking, argc, argv);
 }
 
+static void prove_write(struct redis_node *n, const struct redis_reply *r)
+{
+	if (n->wanted != PROOF_WRITE)
+		return;
+	if (r->kind == REDIS_ERROR)
+		refused(n, r->failure);
+	else
+		set_state(n, STORE_READY, "it takes writes again");
+}
+
 static void on_marked(struct redis_call *call, const struct redis_reply *r)
 {
 	struct redis_node *n = errand_done(list_entry(call, struct errand, call));
@@ -336,6 +359,24 @@ static void on_marked(struct redis_call *call, const struct redis_reply *r)
 	n->marked = true;
 	if (n->state == STORE_CONNECTING && all_loaded(n))
 		set_state(n, STORE_READY, "connected");
+	else if (n->state == STORE_PROBING && n->probed)
+		prove_write(n, r);
+}
+
+static void on_probe(struct redis_call *call, const struct redis_reply *r)
+{
+	struct redis_node *n = errand_done(list_entry(call, struct errand, call));
+	if (n->state != STORE_PROBING)
+		return;
+	if (r->kind == REDIS_ERROR && r->failure != REDIS_NOPERM) { /* an ACL may deny PING */
+		refused(n, r->failure);
+		return;
+	}
+	n->probed = true;
+	if (n->wanted == PROOF_ANSWER)
+		set_state(n, STORE_READY, "it answers again");
+	else if (n->wanted == PROOF_WRITE)
+		send_mark(n, true);
 }
 
 static void on_mark_timer(struct timeout *t)
@@ -485,7 +526,7 @@ static void on_answer(struct redis_call *call, const struct redis_reply *r)
 	if (sent_on(n, c, r, unheard))
 		return;
 	if (r->kind == REDIS_ERROR && redis_conn_ready(n->conn))
-		failed(n, true, redis_failure_name(r->failure));
+		refused(n, r->failure);
 	c->done(c, r);
 }
 
@@ -512,7 +553,7 @@ static void joint_refused(struct redis_node *n, struct node_call *const *c, unsi
 		if (sent_on(n, c[i], r, unheard))
 			continue;
 		if (ready && !told)
-			failed(n, true, redis_failure_name(r->failure));
+			refused(n, r->failure);
 		told = true;
 		c[i]->done(c[i], r);
 	}
@@ -576,7 +617,7 @@ void redis_node_late(struct redis_node *n, struct node_call *c)
 	c->late = true;
 	n->last_timeout = n->loop->now;
 	metric_add(n->failed_timeout, 1);
-	failed(n, false, "no answer in time");
+	failed(n, PROOF_ANSWER, "no answer in time");
 	if (n->state == STORE_READY)
 		set_state(n, STORE_DEGRADED, "an answer did not come in time");
 }

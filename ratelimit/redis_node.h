@@ -16,9 +16,10 @@
  *    |                       +------------ failed ----------------------^ |
  *    +---------------------------- lost, or silent for too long ----------+
  *
- * CONNECTING and OPEN: nothing is asked. PROBING: a PING is under way; where the failures were answers (out
- * of memory, loading, ...) rather than silence, one call at a time is let through after it as a trial, for
- * only a write shows whether writes work. A server that stays silent for a second loses its connection.
+ * CONNECTING and OPEN: nothing is asked. PROBING: a PING is under way, which shows whether silence is over.
+ * Where the server took no writes (out of memory, its cluster down) a mark is written after it, which shows
+ * that it does. And where that shows nothing (errors of the script itself) or while it is under way, one call
+ * at a time is let through as a trial. A server that stays silent for a second loses its connection.
  *
  * A struct node_call is the caller's and stays in place until `done` was called, exactly once for each call
  * that was taken. Its command is written at sending (by the end of the turn, where it may go with others),

@@ -39,6 +39,7 @@ static const struct failure_row {
 	[REDIS_READONLY] = {"readonly", {STR("READONLY"), {NULL, 0}}},
 	[REDIS_MASTERDOWN] = {"masterdown", {STR("MASTERDOWN"), {NULL, 0}}},
 	[REDIS_OOM] = {"oom", {STR("OOM"), {NULL, 0}}},
+	[REDIS_MISCONF] = {"misconf", {STR("MISCONF"), STR("NOREPLICAS"), {NULL, 0}}},
 	[REDIS_NOSCRIPT] = {"noscript", {STR("NOSCRIPT"), {NULL, 0}}},
 	[REDIS_MOVED] = {"moved", {STR("MOVED"), STR("ASK"), {NULL, 0}}},
 	[REDIS_TRYAGAIN] = {"tryagain", {STR("TRYAGAIN"), {NULL, 0}}},

@@ -35,6 +35,7 @@ enum redis_failure {
 	REDIS_READONLY,	  /* this is a replica; the master is elsewhere */
 	REDIS_MASTERDOWN, /* this is a replica that has lost its master */
 	REDIS_OOM,	  /* maxmemory is reached */
+	REDIS_MISCONF,	  /* MISCONF, NOREPLICAS: it takes no writes that it could not save or replicate */
 	REDIS_NOSCRIPT,	  /* the script is not loaded (any more) */
 	REDIS_MOVED,	  /* MOVED, ASK: another node of the cluster has the slot */
 	REDIS_TRYAGAIN,	  /* the keys of the slot are on their way to another node */

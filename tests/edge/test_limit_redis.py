@@ -365,6 +365,23 @@ def test_redis_that_refuses_writes(start, origin, redis, setup):
     assert weir.metric("weir_store_failures_total") >= 1
 
 
+@pytest.mark.parametrize("name, value", [("maxmemory", "1"), ("min-replicas-to-write", "3")])
+def test_writes_that_are_taken_again_are_noticed_without_requests(start, origin, redis, name, value):
+    """Each worker finds out by a write of its own."""
+    weir = start(config(origin, redis, requests=10, timeout="50ms"))
+    wait_store(weir)
+    redis.cli("CONFIG", "SET", name, value)
+
+    def opened():
+        weir.get(xff="203.0.113.99")
+        return weir.metric("weir_store_state", state="ready") == 0
+    wait_for(opened, 15)
+    redis.cli("CONFIG", "SET", name, "0")
+    wait_store(weir)
+    weir.wait_own_log("store .* -> ready: it takes writes again")
+    assert len(admitted(volley([weir.port], 20, CLIENT, threads=4))) == 10 and redis.decisions() > 0
+
+
 def test_keys_of_another_kind_are_no_outage(start, origin, redis):
     """Somebody wrote a string where a client's list should be."""
     weir = start(config(origin, redis, requests=10))

@@ -136,6 +136,8 @@ static void errors_are_told_apart(void **state)
 		 "write against a read only replica.",
 		 REDIS_READONLY},
 		{"OOM command not allowed when used memory > 'maxmemory'.", REDIS_OOM},
+		{"MISCONF Redis is configured to save RDB snapshots, but it is unable to", REDIS_MISCONF},
+		{"NOREPLICAS Not enough good replicas to write.", REDIS_MISCONF},
 		{"NOSCRIPT No matching script. Please use EVAL.", REDIS_NOSCRIPT},
 		{"MOVED 3999 127.0.0.1:6381", REDIS_MOVED},
 		{"ASK 3999 127.0.0.1:6381", REDIS_MOVED},

@@ -233,8 +233,8 @@ struct play {
 	const char *answer; /* to EVALSHA; NULL: none */
 	const char *each;   /* the same to each client of several; NULL: as above */
 	bool whole;	    /* `each` is the answer to all of them */
-	const char *ping;
-	unsigned asked;
+	const char *ping, *mark;
+	unsigned asked, marks;
 	void *until_state;
 	struct request *until;
 };
@@ -261,8 +261,10 @@ static const char *answer_each(const struct play *p, unsigned clients)
 static const char *play_line(void *ctx, const char *command)
 {
 	struct play *p = ctx;
-	if (strstr(command, ":mark:"))
-		return "$-1\r\n";
+	if (strstr(command, ":mark:")) {
+		p->marks++;
+		return p->mark;
+	}
 	if (strstr(command, "EVALSHA")) {
 		p->asked++;
 		unsigned clients = clients_of(command);
@@ -303,7 +305,7 @@ static void play_state(struct play *f, void *state)
 
 static void play_open_for(struct play *f, struct shop *s, usec_t timeout)
 {
-	*f = (struct play){.ping = "+PONG\r\n"};
+	*f = (struct play){.ping = "+PONG\r\n", .mark = "$-1\r\n"};
 	*s = (struct shop){.timeout = timeout};
 	fake_open(&f->fake);
 	shop_open_with(s, f->fake.port, LIMITER_LOCAL);
@@ -364,6 +366,47 @@ static void wrong_answers(void **state)
 	}
 }
 
+static const char well[] = "*5\r\n:1\r\n:1763900000000000\r\n:0\r\n:0\r\n:60000000\r\n";
+
+static void play_until_open(struct play *f, struct shop *s, struct request *r, const struct policy *p)
+{
+	for (uint8_t client = 0; !is_state(OPEN) && client < 250; client++) {
+		play_ask(f, s, r, client, p);
+		turn_for(USEC_PER_MSEC);
+	}
+	assert_true(is_state(OPEN));
+}
+
+/* Where no writes were taken one of our own shows that they are again: nobody need ask. */
+static void the_breaker_and_writes(void **state)
+{
+	(void)state;
+	static const char *const rows[] = {"-OOM no\r\n", "-NOREPLICAS no\r\n", "-CLUSTERDOWN no\r\n"};
+	struct policy p = policy_of("default", 5, MINUTE);
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct play f;
+		struct shop s;
+		struct request r;
+		play_open(&f, &s);
+		f.answer = f.mark = rows[i];
+		play_until_open(&f, &s, &r, &p);
+		unsigned asked = f.asked, tries = f.marks;
+		/* Refused, and refused again. */
+		for (unsigned more = 1; more <= 2; more++) {
+			while (f.marks < tries + more)
+				rig_turn(&loop, play_on, &f, USEC_PER_MSEC);
+			play_state(&f, OPEN);
+		}
+		f.mark = "$-1\r\n";
+		play_state(&f, READY);
+		assert_int_equal(f.asked, asked);
+		f.answer = well;
+		assert_int_equal(play_ask(&f, &s, &r, 251, &p)->source, SOURCE_REDIS);
+		shop_close(&s);
+		fake_close(&f.fake);
+	}
+}
+
 /* Errors in a row open the breaker; a PING does not show whether it writes again, so one question at a time
  * tries. */
 static void the_breaker(void **state)
@@ -374,13 +417,9 @@ static void the_breaker(void **state)
 	struct request r, two[2];
 	struct policy p = policy_of("default", 5, MINUTE);
 	play_open(&f, &s);
-	f.answer = "-OOM no\r\n";
-	uint8_t client = 0;
-	while (!is_state(OPEN) && client < 250) {
-		play_ask(&f, &s, &r, client++, &p);
-		turn_for(USEC_PER_MSEC);
-	}
-	assert_true(is_state(OPEN));
+	f.answer = "-ERR no\r\n";
+	uint8_t client = 250;
+	play_until_open(&f, &s, &r, &p);
 	unsigned asked = f.asked;
 	prepare(&r, client++, &p);
 	loop.now = clock_mono();
@@ -397,7 +436,7 @@ static void the_breaker(void **state)
 	play_state(&f, PROBING);
 	rig_turn(&loop, play_on, &f, 20 * USEC_PER_MSEC);
 	/* Of two at once one is the trial. */
-	f.answer = "*5\r\n:1\r\n:1763900000000000\r\n:0\r\n:0\r\n:60000000\r\n";
+	f.answer = well;
 	for (unsigned i = 0; i < 2; i++) {
 		prepare(&two[i], client++, &p);
 		loop.now = clock_mono();
@@ -413,8 +452,6 @@ static void the_breaker(void **state)
 	shop_close(&s);
 	fake_close(&f.fake);
 }
-
-static const char well[] = "*5\r\n:1\r\n:1763900000000000\r\n:0\r\n:0\r\n:60000000\r\n";
 
 /* Questions of one turn, by turns under one of two policies. */
 static void play_many(struct play *f, struct shop *s, struct request *r, unsigned n, const struct policy *p,
@@ -567,9 +604,9 @@ int main(void)
 		cmocka_unit_test(a_frozen_redis),	 cmocka_unit_test(a_single_timeout_degrades),
 		cmocka_unit_test(a_flushed_script),	 cmocka_unit_test(a_wrong_password),
 		cmocka_unit_test(on_failure_as_told),	 cmocka_unit_test(wrong_answers),
-		cmocka_unit_test(the_breaker),		 cmocka_unit_test(one_write_a_turn),
-		cmocka_unit_test(together_or_alone),	 cmocka_unit_test(many_answered_wrongly),
-		cmocka_unit_test(lost_before_they_left),
+		cmocka_unit_test(the_breaker),		 cmocka_unit_test(the_breaker_and_writes),
+		cmocka_unit_test(one_write_a_turn),	 cmocka_unit_test(together_or_alone),
+		cmocka_unit_test(many_answered_wrongly), cmocka_unit_test(lost_before_they_left),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
