@@ -19,7 +19,7 @@
 
 #define MAGIC 0x72646973u
 #define BACKOFF_MIN (50 * USEC_PER_MSEC)
-#define BACKOFF_MAX (900 * USEC_PER_MSEC)
+#define BACKOFF_MAX (600 * USEC_PER_MSEC) /* a server that is back is exact again within a second */
 #define CONNECT_WITHIN (2 * USEC_PER_SEC) /* each address, greeting included; and a name */
 #define OUT_MAX (8u << 20)		  /* bytes that may wait to be written */
 #define READ_PIECE 16384

@@ -2,7 +2,7 @@
 /*
  * One connection to a Redis, non-blocking, for questions by the thousand (a worker's store) as well as for
  * single commands and pub/sub (control). It resolves, connects, logs in, and after a failure does so again by
- * itself, after 50 to 900 ms (doubled a failure, with jitter). Commands are answered in the order in which
+ * itself, after 25 to 600 ms (doubled a failure, with jitter). Commands are answered in the order in which
  * they were sent.
  *
  *   IDLE --start--> RESOLVING --address--> CONNECTING --made--> GREETING --PONG--> READY

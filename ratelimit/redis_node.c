@@ -17,7 +17,7 @@
 #define BREAKER 5		       /* failures in a row that open it ... */
 #define BREAKER_QUIET 2		       /* ... and so many timeouts' length without an answer */
 #define PROBE_MIN (50 * USEC_PER_MSEC) /* between probes; doubled a failure, with jitter */
-#define PROBE_MAX (800 * USEC_PER_MSEC)
+#define PROBE_MAX (600 * USEC_PER_MSEC)
 #define TICK USEC_PER_SEC
 #define SILENCE USEC_PER_SEC /* unanswered for so long: the connection is given up */
 #define EPOCH (10 * TICK)    /* the clocks' difference is of this one and the last */

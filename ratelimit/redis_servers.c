@@ -15,8 +15,8 @@
 #define HOST_MAX 256
 #define MOVES_MAX 4 /* of one call: MOVED, then ASK, and once more while a slot is on its way */
 #define MAP_WITHIN USEC_PER_SEC
-#define MAP_SOON (100 * USEC_PER_MSEC) /* to the next look at the map; doubled while there is trouble */
-#define MAP_LATER USEC_PER_SEC
+#define MAP_SOON (100 * USEC_PER_MSEC)	/* to the next look at the map; doubled while there is trouble */
+#define MAP_LATER (500 * USEC_PER_MSEC) /* a slot that is served again is so for us within a second */
 #define MAP_CALM (30 * USEC_PER_SEC)
 #define LOG_EVERY (10 * USEC_PER_SEC)
 
