@@ -38,16 +38,25 @@ struct cookie {
 	bool deleted_by_date; /* the last Expires that could be read says so */
 };
 
+/* Labels, each with its dot: no host has an empty one or a blank. What names such is nobody's, and browsers
+ * drop it. */
+static bool are_labels(struct str s)
+{
+	if (!s.n)
+		return true;
+	if (s.p[0] == '.' || s.p[s.n - 1] != '.' || memmem(s.p, s.n, "..", 2))
+		return false;
+	return !memchr(s.p, ' ', s.n) && !memchr(s.p, '\t', s.n);
+}
+
 /* domain itself, or below it on a label's boundary */
 static bool below(struct str host, struct str domain)
 {
 	if (host.n < domain.n || !domain.n)
 		return false;
 	size_t above = host.n - domain.n;
-	/* No host has an empty label: what names one is nobody's, and browsers drop it. */
-	if (above && (host.p[above - 1] != '.' || host.p[0] == '.' || memmem(host.p, above, "..", 2)))
-		return false;
-	return str_ieq((struct str){host.p + above, domain.n}, domain);
+	return are_labels((struct str){host.p, above}) &&
+	       str_ieq((struct str){host.p + above, domain.n}, domain);
 }
 
 static struct str without_last_dot(struct str host)

@@ -142,6 +142,21 @@ static void fuzz_empty_label_in_domain(void **state)
 	assert_string_equal(rewrite(&rules, ".example.com", STR("plain=1")), "");
 }
 
+/* Behind the dot blanks are not trimmed; written anew they would be, and the twin's line name another domain.
+ */
+static void fuzz_blank_in_domain(void **state)
+{
+	static const struct row rows[] = {
+		{"plain=1; Domain=.\ta.example.com", ""},
+		{"plain=1; Domain=. a.example.com", ""},
+		{"plain=1; Domain=a b.example.com", ""},
+		{"plain=; Max-Age=0; Domain=.\t\t.example.com", ""},
+	};
+	(void)state;
+	check_rows(&rules, rows, COUNT(rows));
+	check_rows(&retiring, rows, COUNT(rows));
+}
+
 static void the_domain_replaces_all_that_it_carries(void **state)
 {
 	static const struct row rows[] = {
@@ -552,6 +567,7 @@ int main(void)
 		cmocka_unit_test(a_shared_cookie_gets_its_domain),
 		cmocka_unit_test(what_is_not_shared_is_left_alone),
 		cmocka_unit_test(fuzz_empty_label_in_domain),
+		cmocka_unit_test(fuzz_blank_in_domain),
 		cmocka_unit_test(the_domain_replaces_all_that_it_carries),
 		cmocka_unit_test(attributes_are_added_where_missing),
 		cmocka_unit_test(deletions_go_out_host_only_and_shared),
