@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/stream_tls.h"
 
 #define JOINED_MAX 1024 /* bytes in pieces that are sent as one */
@@ -116,6 +117,22 @@ ssize_t stream_read(struct stream *s, void *to, size_t n)
 	s->eof = s->peer_closed = true;
 	s->can_read = false;
 	return 0;
+}
+
+ssize_t stream_fill(struct stream *s, struct buf *b, size_t want)
+{
+	size_t room;
+	char *to = buf_room(b, want, &room);
+	if (!to) {
+		s->err = ENOMEM;
+		return STREAM_ERROR;
+	}
+	ssize_t n = stream_read(s, to, room);
+	if (n > 0)
+		buf_commit(b, (size_t)n);
+	else
+		buf_settle(b);
+	return n;
 }
 
 static ssize_t written(struct stream *s, ssize_t sent, size_t asked)

@@ -38,6 +38,7 @@ struct tls;	   /* base/stream_tls.c */
 struct tls_server; /* base/tls_server.h */
 struct tls_client; /* base/tls_client.h */
 struct tls_memory;
+struct buf; /* base/buf.h */
 
 struct stream {
 	struct loop *loop;
@@ -87,6 +88,9 @@ static inline bool stream_may_read(struct stream *s)
 
 /* > 0: bytes; 0: end of stream; STREAM_AGAIN; STREAM_ERROR. n must not be 0. */
 ssize_t stream_read(struct stream *, void *, size_t n);
+/* The same, to the end of a buf, which gets room for `want` bytes. STREAM_ERROR with err ENOMEM: it gets
+ * none. */
+ssize_t stream_fill(struct stream *, struct buf *, size_t want);
 
 /* >= 0: bytes taken, which may be fewer than asked; STREAM_AGAIN; STREAM_ERROR. */
 ssize_t stream_writev(struct stream *, const struct iovec *, int count);

@@ -175,18 +175,7 @@ void client_unreadable(struct client *c, enum client_end end)
 
 ssize_t client_fill(struct client *c, size_t want)
 {
-	size_t room;
-	char *to = buf_room(&c->in, want, &room);
-	if (!to) {
-		c->stream.err = ENOMEM;
-		return STREAM_ERROR;
-	}
-	ssize_t n = stream_read(&c->stream, to, room);
-	if (n > 0)
-		buf_commit(&c->in, (size_t)n);
-	else
-		buf_settle(&c->in);
-	return n;
+	return stream_fill(&c->stream, &c->in, want);
 }
 
 /* --- reading heads --- */

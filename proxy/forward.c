@@ -319,22 +319,6 @@ static enum flow send_request(struct exchange *x)
 
 /* --- response --- */
 
-static ssize_t server_fill(struct sconn *s, size_t want)
-{
-	size_t room;
-	char *to = buf_room(&s->in, want, &room);
-	if (!to) {
-		s->stream.err = ENOMEM;
-		return STREAM_ERROR;
-	}
-	ssize_t n = stream_read(&s->stream, to, room);
-	if (n > 0)
-		buf_commit(&s->in, (size_t)n);
-	else
-		buf_settle(&s->in);
-	return n;
-}
-
 /* It was not the server that failed, but memory. */
 static bool ran_short(const struct sconn *s)
 {
@@ -493,7 +477,7 @@ static enum flow read_head(struct exchange *x)
 			continue;
 		if (buf_len(&x->client->out) >= BODY_HELD_MAX || !stream_may_read(&s->stream))
 			return FLOW_GO;
-		ssize_t n = server_fill(s, head_want(&s->in));
+		ssize_t n = stream_fill(&s->stream, &s->in, head_want(&s->in));
 		if (n == STREAM_AGAIN)
 			return FLOW_GO;
 		if (n < 0 && ran_short(s)) {
@@ -552,7 +536,7 @@ static enum flow read_body(struct exchange *x)
 			loop_soon(s->stream.loop, &x->client->again);
 			return FLOW_GO;
 		}
-		if (server_fill(s, BLOCK_LARGE / 2) == STREAM_ERROR) {
+		if (stream_fill(&s->stream, &s->in, BLOCK_LARGE / 2) == STREAM_ERROR) {
 			if (ran_short(s))
 				note_shortage(x);
 			else

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "proxy/tunnel.h"
 
+#include <errno.h>
+
 #define TURN_BUDGET 16
 
 struct way {
@@ -34,16 +36,9 @@ static bool ran_short(struct exchange *x)
  * 0.25, and those of 128 bytes the same. */
 static bool fill(struct exchange *x, struct way *w)
 {
-	size_t room;
-	char *to = buf_room(w->in, BLOCK_LARGE / 2, &room);
-	if (!to)
-		return ran_short(x);
-	ssize_t n = stream_read(w->from, to, room);
-	if (n > 0)
-		buf_commit(w->in, (size_t)n);
-	else
-		buf_settle(w->in);
-	return n != STREAM_ERROR;
+	if (stream_fill(w->from, w->in, BLOCK_LARGE / 2) != STREAM_ERROR)
+		return true;
+	return w->from->err == ENOMEM ? ran_short(x) : false;
 }
 
 static bool move_one_way(struct exchange *x, struct way *w)
